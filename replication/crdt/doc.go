@@ -1,0 +1,145 @@
+// Package crdt provides the replicated values: dots, clocks of dot intervals,
+// and documents made of cells that merge without coordination.
+//
+// A Doc holds the live entries of one document, each under the dot that wrote
+// it, and ghosts: dots that were removed here before they were seen. What is
+// neither live nor a ghost, and yet in the replica's clock, is dead for ever;
+// nothing else remembers it. An Edit turns what a writer sees into a Delta; Apply
+// takes a delta in, Join takes a whole document of another replica in. All
+// three change documents by the same rule, which needs no order of arrival:
+//
+//	for each removed dot x: in the clock, drop the entry of x; else x is a ghost
+//	for each added dot d:   a ghost, forget the ghost; else add the entry
+//
+// The caller owns the clock and adds a delta's dots to it after Apply.
+package crdt
+
+import (
+	"cmp"
+	"encoding/binary"
+	"slices"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/atolledge/atoll/replication/hlc"
+)
+
+// Kind says how the entries of a cell are read together. A cell's identity is
+// its path and its kind. Unknown kinds are stored and forwarded untouched.
+type Kind uint8
+
+// The kinds of cells. The numbers are part of the wire and store formats.
+const (
+	Existence Kind = 1 // the document (path "") or an empty object is here; no value
+	Register  Kind = 2 // one JSON scalar or array; concurrent values are kept
+	Element   Kind = 3 // one member of an add-wins set; the value is its JSON
+	CounterOf Kind = 4 // one origin's counter row, see Row
+	ResetOf   Kind = 5 // what a counter reset took, see Reset
+	Expiry    Kind = 6 // the document's deadline, see Deadline
+)
+
+// Entry is one live value of one cell under the dot that wrote it.
+type Entry struct {
+	Path  Path
+	Kind  Kind
+	Dot   Dot
+	Time  hlc.Time
+	Value []byte // encoding by Kind; read only
+}
+
+// compare orders entries by path, kind, value of elements, then dot: the
+// canonical order of a document.
+func (e *Entry) compare(f *Entry) int {
+	return cmp.Or(cmp.Compare(e.Path, f.Path), cmp.Compare(e.Kind, f.Kind), e.Dot.Compare(f.Dot))
+}
+
+// Later reports whether e wins over f: the greater (time, origin).
+func (e *Entry) Later(f *Entry) bool {
+	return cmp.Or(cmp.Compare(e.Time, f.Time), cmp.Compare(e.Dot.Origin, f.Dot.Origin),
+		cmp.Compare(e.Dot.Seq, f.Dot.Seq)) > 0
+}
+
+// Doc is the state of one document at one replica. The zero Doc is a document
+// that is not there.
+type Doc struct {
+	Entries []Entry // canonical order
+	Ghosts  []Dot   // sorted
+}
+
+// Empty reports whether nothing needs to be stored for d.
+func (d *Doc) Empty() bool { return len(d.Entries) == 0 && len(d.Ghosts) == 0 }
+
+// Has reports whether the entry of x is live in d.
+func (d *Doc) Has(x Dot) bool {
+	for i := range d.Entries {
+		if d.Entries[i].Dot == x {
+			return true
+		}
+	}
+	return false
+}
+
+// Clone returns a copy of d that shares only the entries' values.
+func (d *Doc) Clone() Doc {
+	return Doc{Entries: slices.Clone(d.Entries), Ghosts: slices.Clone(d.Ghosts)}
+}
+
+// ETag returns a digest of the dots of d's live entries: equal documents have
+// equal digests on every replica. It is 16 hex digits.
+func (d *Doc) ETag() string {
+	dots := make([]Dot, len(d.Entries))
+	for i := range d.Entries {
+		dots[i] = d.Entries[i].Dot
+	}
+	slices.SortFunc(dots, Dot.Compare)
+	h := xxhash.New()
+	var b [16]byte
+	for _, x := range dots {
+		binary.BigEndian.PutUint64(b[:8], uint64(x.Origin))
+		binary.BigEndian.PutUint64(b[8:], x.Seq)
+		_, _ = h.Write(b[:])
+	}
+	const digits = "0123456789abcdef"
+	out := make([]byte, 16)
+	sum := h.Sum64()
+	for i := range out {
+		out[i] = digits[sum>>(60-4*i)&15]
+	}
+	return string(out)
+}
+
+// drop removes the entry of x and reports whether it was live.
+func (d *Doc) drop(x Dot) bool {
+	for i := range d.Entries {
+		if d.Entries[i].Dot == x {
+			d.Entries = slices.Delete(d.Entries, i, i+1)
+			return true
+		}
+	}
+	return false
+}
+
+// insert adds a live entry at its place.
+func (d *Doc) insert(e Entry) {
+	i, found := slices.BinarySearchFunc(d.Entries, e, func(a, b Entry) int { return a.compare(&b) })
+	if !found {
+		d.Entries = slices.Insert(d.Entries, i, e)
+	}
+}
+
+// haunt remembers x as removed before it was seen.
+func (d *Doc) haunt(x Dot) {
+	i, found := slices.BinarySearchFunc(d.Ghosts, x, Dot.Compare)
+	if !found {
+		d.Ghosts = slices.Insert(d.Ghosts, i, x)
+	}
+}
+
+// lay forgets the ghost of x and reports whether there was one.
+func (d *Doc) lay(x Dot) bool {
+	i, found := slices.BinarySearchFunc(d.Ghosts, x, Dot.Compare)
+	if found {
+		d.Ghosts = slices.Delete(d.Ghosts, i, i+1)
+	}
+	return found
+}
