@@ -55,9 +55,14 @@ var (
 
 // AppendFrame appends one frame to dst and returns the extended slice.
 func AppendFrame(dst []byte, t Type, body []byte) []byte {
+	return append(AppendHeader(dst, t, len(body)), body...)
+}
+
+// AppendHeader appends what stands in front of a body of size bytes, for
+// writers that send the body from where it is.
+func AppendHeader(dst []byte, t Type, size int) []byte {
 	dst = binary.AppendUvarint(dst, uint64(t))
-	dst = binary.AppendUvarint(dst, uint64(len(body)))
-	return append(dst, body...)
+	return binary.AppendUvarint(dst, uint64(size))
 }
 
 // Reader takes frames off a byte stream. It never allocates more than growStep

@@ -1,0 +1,132 @@
+package transport
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/atolledge/atoll"
+	"github.com/atolledge/atoll/replication/wire"
+)
+
+// errRequest is the cause of the refusal of a pull.
+var errRequest = errors.New("a pull's request is too large")
+
+// PullStream is the answer to a pull as it comes in. It belongs to one goroutine.
+type PullStream struct {
+	ctx    context.Context
+	stream *quic.Stream
+	frames *wire.Reader
+	stop   func() bool
+}
+
+// OpenPull asks a node for what request describes (at most MaxPullRequest bytes)
+// and returns its answer, to be read with Next and always closed. QUIC's flow
+// control holds the node back when the reader is slow. When ctx ends the stream
+// is reset. The error is an *atoll.Error, of kind BehindSession when the node is
+// not connected.
+func (t *Transport) OpenPull(
+	ctx context.Context, to atoll.NodeID, request []byte,
+) (*PullStream, error) {
+	if len(request) > MaxPullRequest {
+		return nil, atoll.Errorf(atoll.TooLarge, "a pull's request of %d bytes", len(request)).
+			WithLimit("pull request bytes", MaxPullRequest)
+	}
+	l := t.linkTo(to)
+	if l == nil {
+		return nil, atoll.Errorf(atoll.BehindSession, "%s is not connected", to)
+	}
+	stream, err := l.conn.OpenStreamSync(ctx)
+	if err != nil {
+		return nil, atoll.Errorf(atoll.BehindSession, "open a pull from %s", to).Because(err)
+	}
+	p := &PullStream{ctx: ctx, stream: stream, frames: wire.NewReader(stream, wire.MaxFrame)}
+	p.stop = context.AfterFunc(ctx, func() { reset(stream, streamDone) })
+	if err := p.ask(request); err != nil {
+		p.Close()
+		return nil, atoll.Errorf(atoll.BehindSession, "ask %s for a pull", to).Because(err)
+	}
+	return p, nil
+}
+
+func (p *PullStream) ask(request []byte) error {
+	if _, err := p.stream.Write([]byte{kindPull}); err != nil {
+		return err
+	}
+	if _, err := p.stream.Write(request); err != nil {
+		return err
+	}
+	return p.stream.Close()
+}
+
+// Next returns the next frame; the body is valid until the next call. It gives
+// io.EOF at the end of a whole answer and any other error for a broken one.
+func (p *PullStream) Next() (wire.Type, []byte, error) {
+	typ, body, err := p.frames.Next()
+	if err != nil && p.ctx.Err() != nil {
+		err = context.Cause(p.ctx)
+	}
+	return typ, body, err
+}
+
+// Close lets go of the stream and tells the node to stop if there is more.
+func (p *PullStream) Close() {
+	p.stop()
+	p.stream.CancelRead(streamDone)
+}
+
+// PullWriter takes the answer to a pull. It belongs to the Pull call that it
+// was given to and gathers frames into larger writes.
+type PullWriter struct {
+	w       *bufio.Writer
+	scratch []byte
+}
+
+// Frame writes one frame of at most wire.MaxFrame bytes. It waits while the
+// asker is slow. After an error the answer is lost: return it.
+func (w *PullWriter) Frame(t wire.Type, body []byte) error {
+	if len(body) > wire.MaxFrame {
+		return fmt.Errorf("%w: %d bytes", wire.ErrTooLarge, len(body))
+	}
+	w.scratch = wire.AppendHeader(w.scratch[:0], t, len(body))
+	if _, err := w.w.Write(w.scratch); err != nil {
+		return err
+	}
+	_, err := w.w.Write(body)
+	return err
+}
+
+// Flush sends what was gathered, for an answer that comes slowly.
+func (w *PullWriter) Flush() error { return w.w.Flush() }
+
+// answer serves one pull of the peer.
+func (l *link) answer(stream *quic.Stream) {
+	request, err := io.ReadAll(io.LimitReader(stream, MaxPullRequest+1))
+	switch {
+	case err != nil:
+		reset(stream, streamRefused)
+		return
+	case len(request) > MaxPullRequest:
+		reset(stream, streamRefused)
+		l.t.refusals.refuse(reasonPull, l.conn.RemoteAddr(), errRequest)
+		return
+	case l.t.cfg.Handler.Pull == nil:
+		reset(stream, streamRefused)
+		return
+	}
+	w := &PullWriter{w: bufio.NewWriterSize(stream, pullBuffer)}
+	err = l.t.cfg.Handler.Pull(stream.Context(), l.peer.Node, request, w)
+	if err == nil {
+		err = w.Flush()
+	}
+	if err != nil {
+		stream.CancelWrite(streamFailed)
+		l.t.cfg.Logger.Debug("pull not answered", "node", l.peer.Node, "err", err)
+		return
+	}
+	_ = stream.Close()
+}
