@@ -37,7 +37,7 @@ var arrows = []arrow{
 	{"node/wan", []string{"."}, "a socket with distance: for any datagrams"},
 	{"node/transport", []string{".", "replication/wire"}, "carries frames, decides nothing"},
 	{"node/store", []string{".", "replication/..."}, "keeps what the core says"},
-	{"node/membership", []string{"."}, "liveness; its packets are handed to it"},
+	{"node/membership", []string{".", "node/transport"}, "liveness, over the peers' one port"},
 	{"node/...", []string{".", "replication/...", "node/..."}, "the shell that feeds the core"},
 	{"geodns/geo", []string{"."}, "prefix to place, by anyone"},
 	{"geodns/steer", []string{"."}, "a choice among nouns"},

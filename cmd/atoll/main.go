@@ -1,0 +1,71 @@
+// Command atoll is Atoll: one binary that makes a region, talks to one, and
+// simulates thousands. It wires the packages and decides nothing.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// Exit codes: part of what scripts rely on.
+const (
+	exitFailed = 1 // the thing asked for failed or is not so
+	exitMisuse = 2 // the command line makes no sense
+)
+
+// cli is the command line: a subcommand a field, each in a file of its own name.
+type cli struct {
+	Get     getCmd     `cmd:"" help:"Print a document."`
+	Put     putCmd     `cmd:"" help:"Write a whole document."`
+	Patch   patchCmd   `cmd:"" help:"Change parts of a document."`
+	Delete  deleteCmd  `cmd:"" help:"Delete a document; it leaves nothing behind."`
+	List    listCmd    `cmd:"" help:"List documents in byte order of their keys."`
+	Import  importCmd  `cmd:"" help:"Import documents from NDJSON or a JSON array."`
+	Export  exportCmd  `cmd:"" help:"Export a keyspace as NDJSON, in order of keys."`
+	Status  statusCmd  `cmd:"" help:"Show the cluster as a node sees it."`
+	Drain   drainCmd   `cmd:"" help:"Take a region out of DNS answers."`
+	Undrain undrainCmd `cmd:"" help:"Put a drained region back into DNS answers."`
+	Explain explainCmd `cmd:"" help:"Say why DNS answers a name as it does."`
+	WAN     wanCmd     `cmd:"" name:"wan" help:"Show and shake the links of the dev world."`
+	Node    nodeCmd    `cmd:"" help:"List, kill and start the nodes of the dev world."`
+	Config  configCmd  `cmd:"" help:"Print, check and explain configurations."`
+	CA      caCmd      `cmd:"" name:"ca" help:"Make a cluster's CA and its nodes' certificates."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+// run carries out one command line and returns its exit code.
+func run(ctx context.Context, args []string) int {
+	app := &cli{}
+	app.Config.Show.keys = newKeyFlags()
+	app.Config.Show.Flags = kong.Plugins{app.Config.Show.keys.flags}
+	parser, err := kong.New(app,
+		kong.Name("atoll"),
+		kong.Description("One binary that makes a region: documents, GeoDNS and cache that agree."),
+		kong.Vars{"api": defaultAPI},
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(&stdio{os.Stdin, os.Stdout, os.Stderr}),
+	)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "atoll: the command line is built wrongly:", err)
+		return exitFailed
+	}
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "atoll: %v\n  see atoll --help, or --help behind a command\n", err)
+		return exitMisuse
+	}
+	return report(os.Stderr, parsed.Command(), parsed.Run())
+}
