@@ -142,7 +142,8 @@ func (i *island) heard(event string) bool { return slices.Contains(i.log(), even
 
 func (i *island) awaits(event string) {
 	i.t.Helper()
-	until(i.t, fmt.Sprintf("%s hears %q", i.cfg.Hello.Node, event), func() bool { return i.heard(event) })
+	what := fmt.Sprintf("%s hears %q", i.cfg.Hello.Node, event)
+	until(i.t, what, func() bool { return i.heard(event) })
 }
 
 // meets connects i to other and waits until both say so.

@@ -124,12 +124,14 @@ func TestNewRefuses(t *testing.T) {
 		spoil func(*Config)
 		want  atoll.Kind
 	}{
-		"no socket":           {func(c *Config) { c.Conn = nil }, atoll.Internal},
-		"no CAs":              {func(c *Config) { c.CAs = nil }, atoll.Internal},
-		"other certificate":   {func(c *Config) { c.Certificate = other }, atoll.BadRequest},
-		"no origin":           {func(c *Config) { c.Hello.Origin = 0 }, atoll.BadRequest},
-		"another cluster":     {func(c *Config) { c.Hello.Cluster.Name = "sand" }, atoll.BadRequest},
-		"certificate of junk": {func(c *Config) { c.Certificate.Certificate[0] = []byte("junk") }, atoll.BadRequest},
+		"no socket":         {func(c *Config) { c.Conn = nil }, atoll.Internal},
+		"no CAs":            {func(c *Config) { c.CAs = nil }, atoll.Internal},
+		"other certificate": {func(c *Config) { c.Certificate = other }, atoll.BadRequest},
+		"no origin":         {func(c *Config) { c.Hello.Origin = 0 }, atoll.BadRequest},
+		"another cluster":   {func(c *Config) { c.Hello.Cluster.Name = "sand" }, atoll.BadRequest},
+		"certificate of junk": {func(c *Config) {
+			c.Certificate.Certificate[0] = []byte("junk")
+		}, atoll.BadRequest},
 	} {
 		cfg := sea.config("washington/1")
 		c.spoil(&cfg)
