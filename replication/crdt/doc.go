@@ -17,6 +17,7 @@ package crdt
 import (
 	"cmp"
 	"encoding/binary"
+	"iter"
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
@@ -142,4 +143,17 @@ func (d *Doc) lay(x Dot) bool {
 		d.Ghosts = slices.Delete(d.Ghosts, i, i+1)
 	}
 	return found
+}
+
+// at yields the live entries of the cell (p, k) in order of their dots.
+func (d *Doc) at(p Path, k Kind) iter.Seq[*Entry] {
+	first := Entry{Path: p, Kind: k}
+	i, _ := slices.BinarySearchFunc(d.Entries, first, func(a, b Entry) int { return a.compare(&b) })
+	return func(yield func(*Entry) bool) {
+		for ; i < len(d.Entries) && d.Entries[i].Path == p && d.Entries[i].Kind == k; i++ {
+			if !yield(&d.Entries[i]) {
+				return
+			}
+		}
+	}
 }

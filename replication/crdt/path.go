@@ -79,3 +79,6 @@ func ParsePointer(s string) (p Path, ok bool) {
 	}
 	return p, true
 }
+
+// MaxPath is the length limit of a Path in bytes.
+const MaxPath = 1 << 20

@@ -1,0 +1,99 @@
+package replication
+
+import (
+	"slices"
+
+	"github.com/atolledge/atoll"
+	"github.com/atolledge/atoll/replication/crdt"
+	"github.com/atolledge/atoll/replication/internal/plant"
+)
+
+// Answer serves a pull from v, a snapshot of one instant, by calling emit with
+// Begin, Docs and End in order. It stops at the first error of emit and returns
+// it. It may run beside the core: it touches nothing but v.
+//
+// Documents go whole: all live entries, all ghosts and all dots that the asker
+// misses. Where cut holds dots that the asker does not have, the index cannot
+// say what is missing and all documents go.
+func Answer(v View, req Pull, emit func(Message) error) error {
+	clock, cut, busy := answerState(v, req.Address)
+	if busy {
+		return emit(Begin{Busy: true})
+	}
+	missing := uint64(0)
+	for r := range clock.Minus(req.Clock) {
+		missing += r.Len()
+	}
+	full := !req.Clock.Covers(cut) && plant.Bug != plant.NoFloor || missing > MaxPullDots
+	if err := emit(Begin{Clock: clock, Full: full}); err != nil {
+		return err
+	}
+	send := answerMissing
+	if full {
+		send = answerAll
+	}
+	if err := send(v, req, clock, emit); err != nil {
+		return err
+	}
+	return emit(End{})
+}
+
+// answerState reads the clock and the cut; busy while a full pull is on its way
+// into the partition's documents.
+func answerState(v View, a Address) (clock, cut crdt.Clock, busy bool) {
+	if b, ok := v.Get(prefix(kindStage, a.Keyspace, a.Partition)); ok {
+		if len(b) == 0 || phase(b[0]) == applying && plant.Bug != plant.ServeWhileApplying {
+			return clock, cut, true
+		}
+	}
+	b, ok := v.Get(prefix(kindMeta, a.Keyspace, a.Partition))
+	if !ok {
+		return clock, cut, false
+	}
+	clock, rest, err := crdt.DecodeClock(b)
+	if err != nil {
+		return clock, cut, true
+	}
+	cut, _, err = crdt.DecodeClock(rest)
+	return clock, cut, err != nil
+}
+
+func answerMissing(v View, req Pull, clock crdt.Clock, emit func(Message) error) error {
+	runs := make(map[atoll.Key][]crdt.Run)
+	var keys []atoll.Key
+	for r := range clock.Minus(req.Clock) {
+		for run, key := range scanIndex(v, req.Keyspace, req.Partition, r) {
+			if runs[key] == nil {
+				keys = append(keys, key)
+			}
+			runs[key] = append(runs[key], run)
+		}
+	}
+	slices.Sort(keys)
+	for _, key := range keys {
+		d := decodeStored(v.Get(keyOf(kindDoc, req.Keyspace, req.Partition, key)))
+		whole := Doc{Key: key, Doc: d, Runs: runs[key]}
+		if plant.Bug == plant.SplitDocument && len(runs[key]) > 1 {
+			first := whole
+			first.Runs, whole.Runs = whole.Runs[:1], whole.Runs[1:]
+			if err := emit(first); err != nil {
+				return err
+			}
+		}
+		if err := emit(whole); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func answerAll(v View, req Pull, _ crdt.Clock, emit func(Message) error) error {
+	start := prefix(kindDoc, req.Keyspace, req.Partition)
+	for k, b := range v.Scan(start, after(start)) {
+		d := decodeStored(b, true)
+		if err := emit(Doc{Key: atoll.Key(k[len(start):]), Doc: d}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

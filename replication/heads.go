@@ -1,0 +1,252 @@
+package replication
+
+import (
+	"slices"
+	"time"
+
+	"github.com/atolledge/atoll"
+	"github.com/atolledge/atoll/replication/crdt"
+	"github.com/atolledge/atoll/replication/internal/plant"
+)
+
+// maxHeads is how many heads fit one datagram of about 1,100 bytes, with names
+// of the greatest length.
+const maxHeads = 14
+
+// greet tells a new peer what we hold of it, and what we have seen.
+func (c *Core) greet(m Member) {
+	var marks []Mark
+	for _, s := range c.spaces {
+		for _, p := range s.parts {
+			if seq := p.clock.Max(m.Origin); seq > 0 {
+				marks = append(marks, Mark{p.Address, seq})
+			}
+		}
+	}
+	c.send(m.Node, Marks{marks})
+	c.sendHeads(m.Node, true)
+}
+
+// marks compares what a peer holds of this origin with what it wrote.
+func (c *Core) marks(m Marks) {
+	for _, k := range m.Marks {
+		if p := c.find(k.Address); p != nil && k.Seq > p.clock.Max(c.self.Origin) {
+			c.fence()
+		}
+	}
+}
+
+func (c *Core) sendHeads(to atoll.NodeID, reply bool) {
+	heads := make([]Head, 0, len(c.spaces))
+	for _, s := range c.spaces {
+		heads = append(heads, Head{s.name, s.hash()})
+	}
+	for {
+		n := min(len(heads), maxHeads)
+		c.send(to, Heads{Heads: heads[:n:n], Reply: reply})
+		if heads = heads[n:]; len(heads) == 0 {
+			return
+		}
+	}
+}
+
+// hash covers all partition clocks of s.
+func (s *space) hash() (h uint64) {
+	for _, p := range s.parts {
+		h += p.sum()
+	}
+	return h
+}
+
+// heads answers those that differ with the hashes of their partitions.
+func (c *Core) heads(from Member, m Heads) {
+	for _, h := range m.Heads {
+		s := c.space(h.Keyspace)
+		if s == nil {
+			continue
+		}
+		if s.hash() == h.Hash {
+			for _, p := range s.parts {
+				c.agree(from, p)
+			}
+			continue
+		}
+		parts := Parts{Keyspace: h.Keyspace, Hashes: make([]uint64, len(s.parts))}
+		for i, p := range s.parts {
+			parts.Hashes[i] = p.sum()
+		}
+		c.send(from.Node, parts)
+	}
+	if m.Reply {
+		c.sendHeads(from.Node, false)
+	}
+}
+
+// agree notes that a peer has seen exactly what we have.
+func (c *Core) agree(from Member, p *partition) {
+	r := p.report(from.Origin)
+	if !r.Equal(p.clock) {
+		*r = p.clock.Clone()
+		c.touch(p)
+	}
+}
+
+// parts answers the hashes that differ with our clocks and asks for the peer's.
+func (c *Core) parts(from Member, m Parts) {
+	s := c.space(m.Keyspace)
+	if s == nil || len(m.Hashes) != len(s.parts) {
+		return
+	}
+	reply := Clocks{Keyspace: m.Keyspace, Reply: true}
+	for i, p := range s.parts {
+		if p.sum() == m.Hashes[i] {
+			c.agree(from, p)
+			continue
+		}
+		reply.Clocks = append(reply.Clocks, PartitionClock{i, p.clock.Clone()})
+	}
+	if len(reply.Clocks) > 0 {
+		c.send(from.Node, reply)
+	}
+}
+
+// clocks learns what a peer has, and notes what we miss of it.
+func (c *Core) clocks(from Member, m Clocks) {
+	reply := Clocks{Keyspace: m.Keyspace}
+	for _, k := range m.Clocks {
+		p := c.find(Address{m.Keyspace, k.Partition})
+		if p == nil {
+			continue
+		}
+		c.learn(from, p, k.Clock)
+		reply.Clocks = append(reply.Clocks, PartitionClock{k.Partition, p.clock.Clone()})
+	}
+	if m.Reply && len(reply.Clocks) > 0 {
+		c.send(from.Node, reply)
+	}
+}
+
+// learn takes a peer's clock in and notes what we miss of it.
+func (c *Core) learn(from Member, p *partition, k crdt.Clock) {
+	if k.Max(c.self.Origin) > p.clock.Max(c.self.Origin) {
+		c.fence()
+	}
+	p.report(from.Origin).Join(k)
+	c.touch(p)
+	if !p.clock.Covers(k) {
+		c.lag(p, from.Node, c.now.Add(PullGrace))
+	}
+}
+
+// lag notes that a peer has more of p than we do, to be pulled at due unless it
+// comes by itself.
+func (c *Core) lag(p *partition, from atoll.NodeID, due time.Time) {
+	if p.missing.IsZero() {
+		c.lagging = append(c.lagging, p)
+		p.missing, p.from = due, from
+		return
+	}
+	if due.Before(p.missing) {
+		p.missing, p.from = due, from
+	}
+	if c.peer(p.from) < 0 {
+		p.from = from
+	}
+}
+
+// wake does what is due. Full pulls move in steps of their own: a step must not
+// read what it has itself written.
+func (c *Core) wake() {
+	c.expire()
+	c.startPulls()
+	if c.staged = !c.staged && len(c.staging) > 0; c.staged {
+		c.applyStages()
+		return
+	}
+	if c.now.Before(c.nextHeads) {
+		return
+	}
+	c.nextHeads = c.now.Add(HeadsEvery/2 + time.Duration(c.rand.Int64N(int64(HeadsEvery))))
+	for _, i := range c.rand.Perm(len(c.peers))[:min(HeadsTo, len(c.peers))] {
+		c.sendHeads(c.peers[i].Node, false)
+	}
+	c.tidy()
+}
+
+// tidy drops what all members have passed: index entries and, at the elected
+// member, reset entries.
+func (c *Core) tidy() {
+	elected := c.members[0].Origin == c.self.Origin // any choice is safe, also two
+	for _, s := range c.spaces {
+		for _, p := range s.parts {
+			if p.indexed && p.stage == nil {
+				c.truncate(p)
+			}
+			if p.resets && p.stage == nil {
+				c.dropResets(p, elected && !c.fenced)
+			}
+		}
+	}
+}
+
+// dropResets removes, at the elected member, the reset entries of p that are
+// stable and spent, and notes whether any are left.
+func (c *Core) dropResets(p *partition, elected bool) {
+	stable, closed := c.stable(p), elected && c.closed(p)
+	start := prefix(kindReset, p.Keyspace, p.Partition)
+	var keys []atoll.Key
+	for k := range c.view.Scan(append(slices.Clone(start), p.tidied...), after(start)) {
+		if keys = append(keys, atoll.Key(k[len(start):])); len(keys) == c.chunk {
+			break
+		}
+	}
+	p.resets = len(keys) > 0 || p.tidied != ""
+	p.tidied = ""
+	if len(keys) == c.chunk {
+		p.tidied = keys[len(keys)-1] + "\x00" // go on behind it the next time
+	}
+	for _, key := range keys {
+		d := c.loadDoc(p, key)
+		if !d.Resets() {
+			c.write(keyOf(kindReset, p.Keyspace, p.Partition, key), nil)
+		} else if closed {
+			c.mutate(Mutate{Keyspace: p.Keyspace, Key: key, Edit: func(e *crdt.Edit) error {
+				e.DropSpentResets(stable.Has, c.member)
+				return nil
+			}})
+		}
+	}
+}
+
+// closed reports whether all that the members reported of their own writes is
+// here.
+func (c *Core) closed(p *partition) bool {
+	for _, m := range c.members {
+		for _, r := range p.report(m.Origin).Runs() {
+			if r.Origin == m.Origin && !p.clock.HasRun(r) && (plant.Bug != plant.ClosedByMax ||
+				r.Last > p.clock.Max(m.Origin)) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// nextWake returns when something will be due.
+func (c *Core) nextWake() time.Time {
+	t := c.nextHeads
+	if len(c.waits) > 0 && c.waits[0].deadline.Before(t) {
+		t = c.waits[0].deadline
+	}
+	if len(c.staging) > 0 {
+		t = c.now
+	}
+	if len(c.sessions) < MaxPulls {
+		for _, p := range c.lagging {
+			if p.pull == nil && p.stage == nil && p.missing.Before(t) {
+				t = p.missing
+			}
+		}
+	}
+	return t
+}

@@ -1,0 +1,219 @@
+package replication
+
+import (
+	"slices"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/atolledge/atoll"
+	"github.com/atolledge/atoll/replication/crdt"
+	"github.com/atolledge/atoll/replication/internal/plant"
+)
+
+// Mutate asks for one change of one document, decided by Edit on what this
+// replica holds. Edit runs inside Step; its error refuses the change and is the
+// Reply's. The reply comes when Level is reached or Deadline has passed.
+type Mutate struct {
+	ID       uint64
+	Keyspace atoll.Keyspace
+	Key      atoll.Key
+	Edit     func(*crdt.Edit) error
+	Level    atoll.Level
+	Deadline time.Time
+}
+
+func (c *Core) mutate(in Mutate) {
+	r := Reply{ID: in.ID}
+	p, delta, err := c.edit(in, &r.Doc)
+	if err != nil || delta == nil {
+		r.Err = err
+		c.out.Replies = append(c.out.Replies, r)
+		return
+	}
+	r.Dots = delta.Dots
+	c.disseminate(p, delta, in.Level != atoll.Level{})
+	c.waitFor(&wait{id: in.ID, at: p, run: delta.Dots, level: in.Level, doc: r.Doc,
+		deadline: in.Deadline})
+}
+
+// edit carries a change out on this replica. It returns a nil delta when
+// nothing needed to change.
+func (c *Core) edit(in Mutate, doc *crdt.Doc) (*partition, *crdt.Delta, error) {
+	if c.fenced {
+		return nil, nil, errFenced()
+	}
+	if err := c.possible(in.Level); err != nil {
+		return nil, nil, err
+	}
+	p := c.find(Address{in.Keyspace, PartitionOf(in.Keyspace, in.Key)})
+	if p == nil {
+		return nil, nil, atoll.Errorf(atoll.TooLarge, "there are too many keyspaces").
+			WithLimit("keyspaces", MaxKeyspaces)
+	}
+	e := crdt.NewEdit(c.loadDoc(p, in.Key), in.Key, c.self.Origin,
+		p.clock.Max(c.self.Origin)+1, c.hlc.Now(c.now))
+	if err := in.Edit(e); err != nil {
+		return nil, nil, err
+	}
+	*doc = *e.Doc()
+	delta, ok := e.Delta()
+	if !ok {
+		return p, nil, nil
+	}
+	c.saveDoc(p, in.Key, doc)
+	c.saveRun(p, delta.Dots, in.Key)
+	c.saveMeta(p)
+	c.touch(p)
+	c.stats.Mutations++
+	c.out.Changes = append(c.out.Changes, Change{Address: p.Address, Key: in.Key, Doc: *doc})
+	return p, &delta, nil
+}
+
+func errFenced() error {
+	return atoll.Errorf(atoll.Fenced,
+		"another replica holds writes of this node that its own disk does not").
+		WithHint("its data directory was restored or copied: restart it, it takes a new origin")
+}
+
+// disseminate sends a delta once to each node of this region and once to one
+// relay in each other region.
+func (c *Core) disseminate(p *partition, d *crdt.Delta, ack bool) {
+	m := Delta{Address: p.Address, Ack: ack, Delta: *d}
+	c.fanOut(m, "")
+	for i := 0; i < len(c.peers); {
+		// Peers are sorted by node and so by region, but for odd names: take runs.
+		j, best := i, i
+		for ; j < len(c.peers) && c.peers[j].Region == c.peers[i].Region; j++ {
+			if c.weight(p, c.peers[j].Node) > c.weight(p, c.peers[best].Node) {
+				best = j
+			}
+		}
+		if c.peers[i].Region != c.self.Region {
+			m.Relay = true
+			c.eager(c.peers[best].Node, m)
+		}
+		i = j
+	}
+}
+
+// fanOut sends m to the nodes of this region but one.
+func (c *Core) fanOut(m Delta, but atoll.NodeID) {
+	m.Relay = false
+	for _, q := range c.peers {
+		if q.Region == c.self.Region && q.Node != but && q.Origin != m.Delta.Dots.Origin {
+			c.eager(q.Node, m)
+		}
+	}
+}
+
+func (c *Core) eager(to atoll.NodeID, m Delta) {
+	c.out.Sends = append(c.out.Sends, Send{To: to, Message: m, Eager: true})
+}
+
+// weight is the rendezvous weight of a node as this node's relay for p.
+func (c *Core) weight(p *partition, n atoll.NodeID) uint64 {
+	h := xxhash.NewWithSeed(uint64(c.self.Origin) + uint64(p.Partition))
+	_, _ = h.WriteString(string(p.Keyspace))
+	_, _ = h.WriteString(string(n))
+	return h.Sum64()
+}
+
+// apply takes a delta in that a peer passed on.
+func (c *Core) apply(from Member, m Delta) {
+	p, d := c.find(m.Address), &m.Delta
+	if p == nil || PartitionOf(p.Keyspace, d.Key) != p.Partition {
+		return
+	}
+	if d.Dots.Origin == c.self.Origin && !p.clock.HasRun(d.Dots) {
+		c.fence()
+		return
+	}
+	p.report(d.Dots.Origin).AddRun(d.Dots)
+	p.report(from.Origin).AddRun(d.Dots)
+	if m.Ack {
+		c.acknowledge(p, d.Dots)
+	}
+	if m.Relay {
+		c.stats.Relayed++
+		c.fanOut(m, from.Node)
+	}
+	seen := p.seen(d.Key)
+	if seen(crdt.Dot{Origin: d.Dots.Origin, Seq: d.Dots.First}) {
+		c.stats.Duplicates++
+		return
+	}
+	c.stats.Applied++
+	c.hlc.Observe(d.Time, c.now)
+	before := c.loadDoc(p, d.Key)
+	after := before.Clone()
+	after.Apply(d, seen)
+	if plant.Bug == plant.GhostAsSeen {
+		for _, g := range after.Ghosts {
+			p.clock.Add(g)
+		}
+		after.Ghosts = nil
+	}
+	c.saveDoc(p, d.Key, &after)
+	c.saveRun(p, d.Dots, d.Key)
+	c.saveMeta(p)
+	c.touch(p)
+	met, del := metDelta(&before, &after, d, seen)
+	c.changed(p, d.Key, after, met || after.Contested() > before.Contested(), del)
+}
+
+// acknowledge tells the writer of r that it is durable here.
+func (c *Core) acknowledge(p *partition, r crdt.Run) {
+	for _, q := range c.peers {
+		if q.Origin == r.Origin {
+			c.send(q.Node, Ack{p.Address, r})
+		}
+	}
+}
+
+func (c *Core) changed(p *partition, key atoll.Key, d crdt.Doc, conflict, del bool) {
+	c.out.Changes = append(c.out.Changes, Change{Address: p.Address, Key: key, Doc: d,
+		Remote: true, Conflict: conflict || del, DeleteEdit: del})
+}
+
+// metDelta reports whether d met a concurrent change of the other sort: an edit
+// that survives a deletion. A deletion adds no existence cell, every other
+// write does; an edit that brings a document back names what it replaced.
+func metDelta(before, after *crdt.Doc, d *crdt.Delta, seen func(crdt.Dot) bool) (_, del bool) {
+	if len(d.Drops) == 0 || !after.Visible() {
+		return false, false
+	}
+	if len(d.Adds) == 0 {
+		del = before.Visible() && !onlyResets(before, d)
+		return del, del
+	}
+	for _, x := range d.Drops {
+		if !before.Visible() && seen(x) {
+			return true, true
+		}
+	}
+	return false, false
+}
+
+// onlyResets reports whether d is the tidying of reset entries.
+func onlyResets(before *crdt.Doc, d *crdt.Delta) bool {
+	resets := false
+	for i := range before.Entries {
+		if _, found := slices.BinarySearchFunc(d.Drops, before.Entries[i].Dot,
+			crdt.Dot.Compare); found {
+			if before.Entries[i].Kind != crdt.ResetOf {
+				return false
+			}
+			resets = true
+		}
+	}
+	return resets
+}
+
+// fence stops this origin's writes: others hold dots that it never wrote.
+func (c *Core) fence() {
+	if !c.fenced {
+		c.fenced = true
+		c.out.Fenced = errFenced().Error()
+	}
+}

@@ -1,0 +1,215 @@
+package replication
+
+import (
+	"cmp"
+	"encoding/binary"
+	"slices"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/atolledge/atoll"
+	"github.com/atolledge/atoll/replication/crdt"
+)
+
+// partition is this node's replica of one partition. Documents, ghosts and the
+// index are in the store; clock and cut are there too and held in memory.
+type partition struct {
+	Address
+	clock crdt.Clock // every dot seen
+	cut   crdt.Clock // dots of clock without an index entry, or more
+	known []report   // what members last said they have, sorted by origin
+	hash  uint64     // of clock, valid when hashed
+	stage *stage     // a full pull on its way in
+	pull  *session   // the open pull session
+	waits []*wait    // that hang here
+
+	hashed  bool
+	indexed bool         // may hold index entries that all members have passed
+	resets  bool         // may hold reset entries
+	tidied  atoll.Key    // where the next look at them begins
+	missing time.Time    // since when a peer is known to have more; zero: not
+	from    atoll.NodeID // that peer
+	asked   bool         // pull from it even if we know of nothing missing
+}
+
+// report is a lower bound of what a member holds durably.
+type report struct {
+	origin atoll.Origin
+	clock  crdt.Clock
+}
+
+// loadDoc returns the stored document of a key, empty if there is none.
+func (c *Core) loadDoc(p *partition, key atoll.Key) crdt.Doc {
+	return decodeStored(c.view.Get(keyOf(kindDoc, p.Keyspace, p.Partition, key)))
+}
+
+// decodeStored reads a stored document. What we wrote we can read, or the disk
+// lies: then the document is empty and its owner hears from scrubbing.
+func decodeStored(b []byte, ok bool) crdt.Doc {
+	if !ok {
+		return crdt.Doc{}
+	}
+	d, _, err := crdt.DecodeDoc(b)
+	if err != nil {
+		return crdt.Doc{}
+	}
+	return d
+}
+
+func (c *Core) write(key, value []byte) {
+	c.out.Writes = append(c.out.Writes, Write{key, value})
+}
+
+// saveDoc stores a document, or its absence.
+func (c *Core) saveDoc(p *partition, key atoll.Key, d *crdt.Doc) {
+	k := keyOf(kindDoc, p.Keyspace, p.Partition, key)
+	if d.Empty() {
+		c.write(k, nil)
+	} else {
+		c.write(k, d.Append(nil))
+	}
+	mark := keyOf(kindReset, p.Keyspace, p.Partition, key)
+	if d.Resets() {
+		p.resets = true
+		c.write(mark, []byte{})
+	} else if p.resets {
+		c.write(mark, nil)
+	}
+}
+
+// saveRun puts a run into the clock and its index entry into the store.
+func (c *Core) saveRun(p *partition, r crdt.Run, key atoll.Key) {
+	p.clock.AddRun(r)
+	p.hashed, p.indexed = false, true
+	val := binary.AppendUvarint(make([]byte, 0, len(key)+3), r.Last-r.First)
+	c.write(indexKey(p.Keyspace, p.Partition, crdt.Dot{Origin: r.Origin, Seq: r.First}),
+		append(val, key...))
+}
+
+// saveMeta stores clock and cut. Each Step that changes them ends with it.
+func (c *Core) saveMeta(p *partition) {
+	b := p.clock.Append(make([]byte, 0, 64))
+	c.write(prefix(kindMeta, p.Keyspace, p.Partition), p.cut.Append(b))
+}
+
+// recover reads every partition's clock and cut, and what full pulls left.
+func (c *Core) recover() {
+	for k, v := range c.view.Scan([]byte{kindMeta}, []byte{kindMeta + 1}) {
+		ks, part, ok := parseMeta(k)
+		if !ok {
+			continue
+		}
+		p := c.find(Address{ks, part})
+		clock, rest, err := crdt.DecodeClock(v)
+		if p == nil || err != nil {
+			continue
+		}
+		p.clock = clock
+		p.cut, _, _ = crdt.DecodeClock(rest)
+		p.indexed, p.resets = true, true
+	}
+	for k, v := range c.view.Scan([]byte{kindStage}, []byte{kindStage + 1}) {
+		if ks, part, ok := parseMeta(k); ok {
+			if p := c.find(Address{ks, part}); p != nil {
+				p.stage = recoverStage(v)
+				c.staging = append(c.staging, p)
+			}
+		}
+	}
+}
+
+// sum returns the hash of p's clock, 0 when it is empty.
+func (p *partition) sum() uint64 {
+	if !p.hashed {
+		p.hash, p.hashed = 0, true
+		if !p.clock.Empty() {
+			b := binary.BigEndian.AppendUint16(nil, uint16(p.Partition))
+			p.hash = xxhash.Sum64(p.clock.Append(b))
+		}
+	}
+	return p.hash
+}
+
+// seen reports whether d, a dot of key, is in the clock by which key is read:
+// behind the cursor of a full pull that is being applied the source's counts.
+func (p *partition) seen(key atoll.Key) func(crdt.Dot) bool {
+	if p.stage.passed(key) {
+		return func(d crdt.Dot) bool { return p.clock.Has(d) || p.stage.clock.Has(d) }
+	}
+	return p.clock.Has
+}
+
+// report returns what member o has said, making room for it.
+func (p *partition) report(o atoll.Origin) *crdt.Clock {
+	i, found := slices.BinarySearchFunc(p.known, o, func(r report, o atoll.Origin) int {
+		return cmp.Compare(r.origin, o)
+	})
+	if !found {
+		p.known = slices.Insert(p.known, i, report{origin: o})
+	}
+	return &p.known[i].clock
+}
+
+// stable returns the dots that every member has reported.
+func (c *Core) stable(p *partition) crdt.Clock {
+	s := p.clock.Clone()
+	for _, m := range c.members {
+		if m.Origin != c.self.Origin {
+			s = s.Intersect(*p.report(m.Origin))
+		}
+	}
+	return s
+}
+
+// truncate drops index entries that every member has passed and raises cut by
+// them in the same transaction. A replica that comes without those dots is
+// answered by a full pull.
+func (c *Core) truncate(p *partition) {
+	done, n := crdt.Clock{}, 0
+	stable := c.stable(p)
+	for r := range stable.Minus(p.cut) {
+		for run := range scanIndex(c.view, p.Keyspace, p.Partition, r) {
+			done.AddRun(run)
+			c.write(indexKey(p.Keyspace, p.Partition,
+				crdt.Dot{Origin: run.Origin, Seq: run.First}), nil)
+			if n++; n >= c.chunk {
+				break
+			}
+		}
+		if n >= c.chunk {
+			break
+		}
+	}
+	if n == 0 {
+		p.indexed = !p.cut.Covers(p.clock)
+		return
+	}
+	p.cut.Join(done)
+	c.saveMeta(p)
+}
+
+// Cut drops the index entries of a run, as if a cap had been reached. It is
+// always safe and only costs full pulls.
+type Cut struct {
+	Address
+	Run crdt.Run
+}
+
+func (Cut) input() {}
+
+func (c *Core) cutRun(in Cut) {
+	p := c.find(in.Address)
+	if p == nil {
+		return
+	}
+	n := len(c.out.Writes)
+	for run := range scanIndex(c.view, p.Keyspace, p.Partition, in.Run) {
+		p.cut.AddRun(run)
+		c.write(indexKey(p.Keyspace, p.Partition,
+			crdt.Dot{Origin: run.Origin, Seq: run.First}), nil)
+	}
+	if len(c.out.Writes) > n {
+		c.saveMeta(p)
+	}
+}

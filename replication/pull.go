@@ -1,0 +1,237 @@
+package replication
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/atolledge/atoll"
+	"github.com/atolledge/atoll/replication/crdt"
+	"github.com/atolledge/atoll/replication/internal/plant"
+)
+
+// retryPull is the mean time before a failed pull is tried again.
+const retryPull = 500 * time.Millisecond
+
+// maxMet bounds the documents that one pull remembers as changed on both sides.
+const maxMet = 4096
+
+// SessionID names one pull of this run of the process.
+type SessionID uint64
+
+// OpenPull asks to open a stream to a peer, send Pull on it and feed what comes
+// back as PullEvents, in order, then PullFailed if it breaks before End.
+type OpenPull struct {
+	Session SessionID
+	To      atoll.NodeID
+	Pull    Pull
+}
+
+// PullEvent is the next message of the answer to a pull: Begin, Doc or End.
+type PullEvent struct {
+	Session SessionID
+	Message Message
+}
+
+// PullFailed says that no more of an answer will come.
+type PullFailed struct{ Session SessionID }
+
+// session is an open pull: an answer is bound to it and so to this process.
+type session struct {
+	id    SessionID
+	from  Member
+	p     *partition
+	begun bool
+	full  bool
+	had   uint64                 // dots here when it began
+	clock crdt.Clock             // the source's, of the instant of its documents
+	own   map[atoll.Key]struct{} // documents changed here that the source has not seen
+}
+
+// startPulls opens the pulls that are due, as far as there is room.
+func (c *Core) startPulls() {
+	c.lagging = slices.DeleteFunc(c.lagging, func(p *partition) bool {
+		if p.pull != nil || p.stage != nil || p.missing.After(c.now) {
+			return false
+		}
+		i := c.peer(p.from)
+		if i < 0 || p.clock.Covers(*p.report(c.peers[i].Origin)) && !p.asked {
+			p.missing = time.Time{}
+			return true // came by itself, or its source is gone: heads will tell
+		}
+		if len(c.sessions) < MaxPulls {
+			c.openPull(p, c.peers[i])
+		}
+		return false
+	})
+}
+
+func (c *Core) openPull(p *partition, from Member) {
+	c.lastID++
+	p.pull = &session{id: c.lastID, from: from, p: p, had: p.clock.Len()}
+	p.asked = false
+	c.sessions = append(c.sessions, p.pull)
+	c.stats.Pulls++
+	c.out.Pulls = append(c.out.Pulls, OpenPull{
+		Session: c.lastID, To: from.Node, Pull: Pull{p.Address, p.clock.Clone()},
+	})
+}
+
+// session returns an open session and its place.
+func (c *Core) session(id SessionID) (int, *session) {
+	i, found := slices.BinarySearchFunc(c.sessions, id, func(s *session, id SessionID) int {
+		return cmp.Compare(s.id, id)
+	})
+	if !found {
+		return -1, nil
+	}
+	return i, c.sessions[i]
+}
+
+// endPull closes a session. A pull that brought us level leaves the list of
+// those that lag; any other is due again after retry.
+func (c *Core) endPull(s *session, retry time.Duration) {
+	i, _ := c.session(s.id)
+	c.sessions = slices.Delete(c.sessions, i, i+1)
+	s.p.pull = nil
+	s.p.missing = c.now.Add(retry)
+	if retry > 0 {
+		s.p.missing = s.p.missing.Add(time.Duration(c.rand.Int64N(int64(retry))))
+	}
+	c.startPulls()
+}
+
+func (c *Core) pullFailed(id SessionID) {
+	if _, s := c.session(id); s != nil {
+		c.breakPull(s)
+	}
+}
+
+// breakPull ends a session whose answer cannot be used any further.
+func (c *Core) breakPull(s *session) {
+	if s.full {
+		c.discardStage(s.p)
+	}
+	c.endPull(s, retryPull)
+}
+
+func (c *Core) pullEvent(in PullEvent) {
+	_, s := c.session(in.Session)
+	if s == nil {
+		return
+	}
+	switch m := in.Message.(type) {
+	case Begin:
+		c.pullBegin(s, m)
+	case Doc:
+		if !s.begun || !s.honest(&m) {
+			c.breakPull(s)
+		} else if s.full && plant.Bug == plant.FullInPlace {
+			for i := range m.Doc.Entries {
+				d := m.Doc.Entries[i].Dot
+				m.Runs = append(m.Runs, crdt.Run{Origin: d.Origin, First: d.Seq, Last: d.Seq})
+			}
+			c.join(s, m)
+		} else if s.full {
+			c.stageDoc(s.p, m)
+		} else {
+			c.join(s, m)
+		}
+	case End:
+		c.pullEnd(s)
+	}
+}
+
+func (c *Core) pullBegin(s *session, m Begin) {
+	if s.begun || m.Busy {
+		c.breakPull(s)
+		return
+	}
+	c.learn(s.from, s.p, m.Clock)
+	s.begun, s.full, s.clock = true, m.Full, m.Clock
+	if s.full {
+		c.stats.FullPulls++
+		c.beginStage(s.p, m.Clock)
+		return
+	}
+	s.own = make(map[atoll.Key]struct{})
+	for r := range s.p.clock.Minus(m.Clock) {
+		for _, key := range scanIndex(c.view, s.p.Keyspace, s.p.Partition, r) {
+			if s.own[key] = struct{}{}; len(s.own) >= maxMet {
+				return
+			}
+		}
+	}
+}
+
+func (c *Core) pullEnd(s *session) {
+	if !s.begun {
+		c.breakPull(s)
+		return
+	}
+	if s.full {
+		c.applyStage(s.p)
+	}
+	if !s.full && s.p.clock.Len() == s.had {
+		c.endPull(s, retryPull) // nothing new: do not ask again at once
+		return
+	}
+	c.endPull(s, 0)
+}
+
+// honest reports whether a document claims no dot that its source's clock, as
+// announced, does not have.
+func (s *session) honest(m *Doc) bool {
+	p := s.p
+	if plant.Bug == plant.SplitDocument {
+		return true
+	}
+	if PartitionOf(p.Keyspace, m.Key) != p.Partition {
+		return false
+	}
+	for _, r := range m.Runs {
+		if !s.clock.HasRun(r) {
+			return false
+		}
+	}
+	for i := range m.Doc.Entries {
+		d := m.Doc.Entries[i].Dot
+		in := func(r crdt.Run) bool {
+			return r.Origin == d.Origin && r.First <= d.Seq && d.Seq <= r.Last
+		}
+		if !s.clock.Has(d) || !s.full && !p.clock.Has(d) && !slices.ContainsFunc(m.Runs, in) {
+			return false
+		}
+	}
+	return true
+}
+
+// join takes in one whole document of the answer to an indexed pull.
+func (c *Core) join(s *session, m Doc) {
+	p := s.p
+	after := p.clock.Clone()
+	for _, r := range m.Runs {
+		after.AddRun(r)
+	}
+	if after.Equal(p.clock) {
+		return // came by itself in the meantime
+	}
+	c.stats.PulledDocs++
+	before := c.loadDoc(p, m.Key)
+	d := before.Clone()
+	d.Join(&m.Doc, &s.clock, p.clock.Has, after.Has)
+	c.saveDoc(p, m.Key, &d)
+	for _, r := range m.Runs {
+		if !p.clock.HasRun(r) {
+			c.saveRun(p, r, m.Key)
+		}
+	}
+	c.saveMeta(p)
+	c.touch(p)
+	for i := range m.Doc.Entries {
+		c.hlc.Observe(m.Doc.Entries[i].Time, c.now)
+	}
+	_, both := s.own[m.Key]
+	del := both && d.Visible() && before.Visible() != m.Doc.Visible()
+	c.changed(p, m.Key, d, both && d.Contested() > before.Contested(), del)
+}

@@ -1,0 +1,339 @@
+// Package replication provides the core that keeps replicas alike: a pure state
+// machine that is fed inputs and answers with effects.
+//
+// A Core is one node's replica of every partition. Its owner calls Step with
+// what happened and the time, and carries out the Output in this order: Writes
+// first, all of one Output in one durable transaction, and only then Sends,
+// Replies and Pulls. Several outputs may share a transaction. Nothing else is
+// promised to the core: messages may be lost, doubled, late and out of order.
+// After a crash a new Core is made on what was durable.
+//
+// One invariant holds in each partition at every step: documents and ghosts are
+// a function of the clock.
+package replication
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/atolledge/atoll"
+	"github.com/atolledge/atoll/replication/crdt"
+	"github.com/atolledge/atoll/replication/hlc"
+)
+
+// Limits and intervals of a Core.
+const (
+	MaxKeyspaces = 1024 // more are refused, so a peer cannot fill the memory
+	MaxDelta     = 6 << 20
+	MaxPulls     = 32      // pull sessions that a node has open at once
+	MaxPullDots  = 1 << 20 // more missing dots are answered by a full pull
+	MaxWaits     = 1 << 16 // calls that wait for peers or for a clock
+
+	HeadsEvery = time.Second
+	HeadsTo    = 3 // peers per round
+	// PullGrace is how long a missing dot may still be on its way to us by
+	// itself before we ask for it.
+	PullGrace = 200 * time.Millisecond
+)
+
+// Member is a writer: a node under the origin it writes as.
+type Member struct {
+	Origin atoll.Origin
+	Node   atoll.NodeID
+	Region atoll.Region
+}
+
+// Config makes a Core.
+type Config struct {
+	Self Member
+	View View
+	Rand *rand.Rand // for choices that need no secrecy; the core owns it
+	// Chunk is how many documents or index entries one Step moves at most.
+	Chunk int
+}
+
+// Core is one node's replicas. It is not safe for concurrent use.
+type Core struct {
+	self      Member
+	view      View
+	rand      *rand.Rand
+	hlc       hlc.Clock
+	chunk     int
+	now       time.Time
+	out       Output
+	spaces    []*space   // sorted by name
+	peers     []Member   // connected, sorted by node
+	members   []Member   // of the layout, self included, sorted by origin
+	sessions  []*session // open pulls, in order of id
+	lastID    SessionID
+	lagging   []*partition // known to miss something, each once
+	touched   []*partition // changed in this step, for those who wait
+	staging   []*partition // in the middle of a full pull
+	staged    bool         // the last Wake moved them
+	waits     deadlines
+	nextHeads time.Time
+	fenced    bool
+	stats     Stats
+}
+
+// Stats counts what the core did since it was made.
+type Stats struct {
+	Mutations, Applied, Duplicates uint64
+	Pulls, FullPulls, PulledDocs   uint64
+	Relayed                        uint64
+}
+
+// space is one keyspace.
+type space struct {
+	name  atoll.Keyspace
+	parts []*partition
+}
+
+// Input is what happened. The concrete types are listed with their handlers.
+type Input interface{ input() }
+
+// Output is what to do about it; see the package comment for the order.
+type Output struct {
+	Writes  []Write
+	Sends   []Send
+	Replies []Reply
+	Pulls   []OpenPull
+	Changes []Change
+	Wake    time.Time // call Step with Wake not later than this
+	Fenced  string    // why this origin must not write any more, once
+}
+
+// Send is a message for a connected peer. An Eager one may be dropped under
+// back-pressure; pulls repair that.
+type Send struct {
+	To      atoll.NodeID
+	Message Message
+	Eager   bool
+}
+
+// Reply answers the Mutate or Await with the same ID. On a mutation Dots is the
+// run that was written, or empty when nothing needed to change; Doc is the
+// document afterwards. Err is an *atoll.Error; after a missed deadline the
+// write stays.
+type Reply struct {
+	ID      uint64
+	Err     error
+	Dots    crdt.Run
+	Doc     crdt.Doc
+	Reached []atoll.Region
+}
+
+// Change tells that a document changed. Conflict says that the change met a
+// concurrent one and both left something, DeleteEdit that one of the two was a
+// deletion.
+type Change struct {
+	Address
+	Key                  atoll.Key
+	Doc                  crdt.Doc // afterwards; read only
+	Remote               bool
+	Conflict, DeleteEdit bool
+}
+
+// Wake lets the core do what is due.
+type Wake struct{}
+
+// Receive is a message from a connected peer.
+type Receive struct {
+	From    atoll.NodeID
+	Message Message
+}
+
+// PeerUp says that messages to a peer can be sent from now on; PeerDown that
+// they cannot.
+type (
+	PeerUp   struct{ Member }
+	PeerDown struct{ Node atoll.NodeID }
+)
+
+// Layout says who the members are. It comes from the replicated roster and may
+// be late or incomplete.
+type Layout struct{ Members []Member }
+
+func (Wake) input()       {}
+func (Receive) input()    {}
+func (PeerUp) input()     {}
+func (PeerDown) input()   {}
+func (Layout) input()     {}
+func (Mutate) input()     {}
+func (Await) input()      {}
+func (PullEvent) input()  {}
+func (PullFailed) input() {}
+
+// New makes a core on what View holds. The first Step must be a Wake.
+func New(cfg Config, now time.Time) *Core {
+	c := &Core{self: cfg.Self, view: cfg.View, rand: cfg.Rand, chunk: cfg.Chunk,
+		now: now, nextHeads: now}
+	c.members = []Member{cfg.Self}
+	c.recover()
+	return c
+}
+
+// Step takes one input in. The Output is the caller's.
+func (c *Core) Step(now time.Time, in Input) Output {
+	c.now, c.out = now, Output{}
+	switch in := in.(type) {
+	case Wake:
+		c.wake()
+	case Receive:
+		c.receive(in.From, in.Message)
+	case PeerUp:
+		c.peerUp(in.Member)
+	case PeerDown:
+		c.peerDown(in.Node)
+	case Layout:
+		c.layout(in)
+	case Mutate:
+		c.mutate(in)
+	case Await:
+		c.await(in)
+	case PullEvent:
+		c.pullEvent(in)
+	case PullFailed:
+		c.pullFailed(in.Session)
+	case Cut:
+		c.cutRun(in)
+	}
+	c.settle()
+	c.out.Wake = c.nextWake()
+	return c.out
+}
+
+func (c *Core) receive(from atoll.NodeID, m Message) {
+	i := c.peer(from)
+	if i < 0 {
+		return // gone in the meantime
+	}
+	switch m := m.(type) {
+	case Delta:
+		c.apply(c.peers[i], m)
+	case Ack:
+		if p := c.find(m.Address); p != nil {
+			p.report(c.peers[i].Origin).AddRun(m.Run)
+			c.touch(p)
+		}
+	case Heads:
+		c.heads(c.peers[i], m)
+	case Parts:
+		c.parts(c.peers[i], m)
+	case Clocks:
+		c.clocks(c.peers[i], m)
+	case Marks:
+		c.marks(m)
+	}
+}
+
+// peer returns the index of a connected peer, or -1.
+func (c *Core) peer(n atoll.NodeID) int {
+	i, found := slices.BinarySearchFunc(c.peers, n, func(m Member, n atoll.NodeID) int {
+		return cmp.Compare(m.Node, n)
+	})
+	if !found {
+		return -1
+	}
+	return i
+}
+
+func (c *Core) peerUp(m Member) {
+	c.peerDown(m.Node)
+	i, _ := slices.BinarySearchFunc(c.peers, m.Node, func(m Member, n atoll.NodeID) int {
+		return cmp.Compare(m.Node, n)
+	})
+	c.peers = slices.Insert(c.peers, i, m)
+	c.greet(m)
+}
+
+func (c *Core) peerDown(n atoll.NodeID) {
+	if i := c.peer(n); i >= 0 {
+		c.peers = slices.Delete(c.peers, i, i+1)
+	}
+}
+
+func (c *Core) layout(in Layout) {
+	c.members = slices.Clone(in.Members)
+	if !slices.ContainsFunc(c.members, func(m Member) bool { return m.Origin == c.self.Origin }) {
+		c.members = append(c.members, c.self)
+	}
+	slices.SortFunc(c.members, func(a, b Member) int { return cmp.Compare(a.Origin, b.Origin) })
+}
+
+func (c *Core) member(o atoll.Origin) bool {
+	_, found := slices.BinarySearchFunc(c.members, o, func(m Member, o atoll.Origin) int {
+		return cmp.Compare(m.Origin, o)
+	})
+	return found
+}
+
+// send queues a message; eager ones may be dropped on the way.
+func (c *Core) send(to atoll.NodeID, m Message) {
+	c.out.Sends = append(c.out.Sends, Send{To: to, Message: m})
+}
+
+// PartitionOf returns the partition of a key.
+func PartitionOf(ks atoll.Keyspace, key atoll.Key) int {
+	return int(xxhash.Sum64String(string(key)) % uint64(ks.Partitions()))
+}
+
+// space returns a keyspace, making it if need be; nil when there are too many
+// or the name cannot be one.
+func (c *Core) space(ks atoll.Keyspace) *space {
+	i, found := slices.BinarySearchFunc(c.spaces, ks, func(s *space, ks atoll.Keyspace) int {
+		return cmp.Compare(s.name, ks)
+	})
+	if found {
+		return c.spaces[i]
+	}
+	name := strings.TrimPrefix(string(ks), "_")
+	if _, err := atoll.ParseKeyspace(name); err != nil || len(c.spaces) >= MaxKeyspaces {
+		return nil
+	}
+	s := &space{name: ks, parts: make([]*partition, ks.Partitions())}
+	for n := range s.parts {
+		s.parts[n] = &partition{Address: Address{ks, n}}
+	}
+	c.spaces = slices.Insert(c.spaces, i, s)
+	return s
+}
+
+// find returns a partition, nil when there is none of that address.
+func (c *Core) find(a Address) *partition {
+	s := c.space(a.Keyspace)
+	if s == nil || a.Partition < 0 || a.Partition >= len(s.parts) {
+		return nil
+	}
+	return s.parts[a.Partition]
+}
+
+// Keyspaces returns the names of the keyspaces that hold anything, in order.
+func (c *Core) Keyspaces() []atoll.Keyspace {
+	var names []atoll.Keyspace
+	for _, s := range c.spaces {
+		if slices.ContainsFunc(s.parts, func(p *partition) bool { return !p.clock.Empty() }) {
+			names = append(names, s.name)
+		}
+	}
+	return names
+}
+
+// Clock returns the clock of a partition.
+func (c *Core) Clock(a Address) crdt.Clock {
+	if p := c.find(a); p != nil {
+		return p.clock.Clone()
+	}
+	return crdt.Clock{}
+}
+
+// Stats returns what the core did since it was made.
+func (c *Core) Stats() Stats { return c.stats }
+
+// Fenced reports whether this origin may not write any more.
+func (c *Core) Fenced() bool { return c.fenced }

@@ -1,0 +1,180 @@
+package replication
+
+import (
+	"slices"
+
+	"github.com/atolledge/atoll"
+	"github.com/atolledge/atoll/replication/crdt"
+	"github.com/atolledge/atoll/replication/internal/plant"
+)
+
+// phase is where a full pull stands.
+type phase byte
+
+const (
+	// collecting: documents arrive and lie beside the live state, which does not
+	// change. A break throws them away.
+	collecting phase = 1
+	// applying: everything is here. The cursor moves through the keys; keys up
+	// to it are read under clock + the source's clock. A crash resumes it.
+	applying phase = 2
+	// discarding: what a broken pull left is being deleted.
+	discarding phase = 3
+)
+
+// stage is a full pull on its way into a partition. Its documents' dots do not
+// enter the partition's clock one by one: at the end one transaction adds the
+// source's whole clock and drops the stage. Until then the partition answers
+// no pull, while its deltas and local writes go on.
+type stage struct {
+	phase  phase
+	clock  crdt.Clock // the source's, of the instant of its documents
+	cursor atoll.Key  // the last key applied
+}
+
+// passed reports whether key is read under the source's clock too.
+func (g *stage) passed(key atoll.Key) bool {
+	return g != nil && g.phase == applying && key <= g.cursor
+}
+
+// recoverStage reads what saveStage wrote. A pull that was still collecting is
+// bound to a process that is gone.
+func recoverStage(b []byte) *stage {
+	g := &stage{phase: discarding}
+	if len(b) > 0 && phase(b[0]) == applying {
+		if clock, rest, err := crdt.DecodeClock(b[1:]); err == nil {
+			g.phase, g.clock, g.cursor = applying, clock, atoll.Key(rest)
+		}
+	}
+	return g
+}
+
+func (c *Core) saveStage(p *partition) {
+	b := p.stage.clock.Append([]byte{byte(p.stage.phase)})
+	c.write(prefix(kindStage, p.Keyspace, p.Partition), append(b, p.stage.cursor...))
+}
+
+func (c *Core) beginStage(p *partition, clock crdt.Clock) {
+	p.stage = &stage{phase: collecting, clock: clock}
+	c.saveStage(p)
+}
+
+func (c *Core) stageDoc(p *partition, m Doc) {
+	key := keyOf(kindStaged, p.Keyspace, p.Partition, m.Key)
+	if plant.Bug == plant.ResumeElsewhere {
+		if _, ok := c.view.Get(key); ok {
+			return
+		}
+	}
+	c.write(key, m.Doc.Append(nil))
+}
+
+func (c *Core) applyStage(p *partition) {
+	p.stage.phase = applying
+	c.saveStage(p)
+	c.staging = append(c.staging, p)
+}
+
+func (c *Core) discardStage(p *partition) {
+	if plant.Bug == plant.ResumeElsewhere {
+		p.stage = nil
+		return
+	}
+	p.stage.phase = discarding
+	c.saveStage(p)
+	c.staging = append(c.staging, p)
+}
+
+// applyStages moves each full pull a chunk further.
+func (c *Core) applyStages() {
+	c.staging = slices.DeleteFunc(c.staging, func(p *partition) bool {
+		if p.stage.phase == discarding {
+			c.discardChunk(p)
+		} else {
+			c.applyChunk(p)
+		}
+		return p.stage == nil
+	})
+}
+
+func (c *Core) discardChunk(p *partition) {
+	from := prefix(kindStaged, p.Keyspace, p.Partition)
+	n := 0
+	for k := range c.view.Scan(from, after(from)) {
+		c.write(slices.Clone(k), nil)
+		if n++; n >= c.chunk {
+			return
+		}
+	}
+	c.dropStage(p)
+}
+
+func (c *Core) dropStage(p *partition) {
+	c.write(prefix(kindStage, p.Keyspace, p.Partition), nil)
+	p.stage = nil
+}
+
+// applyChunk joins the next keys, staged or live, with what the source has.
+func (c *Core) applyChunk(p *partition) {
+	keys := c.nextKeys(p)
+	for _, key := range keys {
+		staged := keyOf(kindStaged, p.Keyspace, p.Partition, key)
+		theirs := decodeStored(c.view.Get(staged))
+		before := c.loadDoc(p, key)
+		d := before.Clone()
+		p.stage.cursor = key // will reads the key under both clocks
+		d.Join(&theirs, &p.stage.clock, p.clock.Has, p.seen(key))
+		if !slices.EqualFunc(d.Entries, before.Entries, sameDot) ||
+			!slices.Equal(d.Ghosts, before.Ghosts) {
+			c.saveDoc(p, key, &d)
+			c.changed(p, key, d, d.Contested() > before.Contested(), false)
+		}
+		c.write(staged, nil)
+	}
+	if len(keys) == c.chunk {
+		c.saveStage(p)
+		return
+	}
+	c.finishStage(p)
+}
+
+func sameDot(a, b crdt.Entry) bool { return a.Dot == b.Dot }
+
+// nextKeys returns up to a chunk of keys behind the cursor, staged or live, in order.
+func (c *Core) nextKeys(p *partition) []atoll.Key {
+	var keys []atoll.Key
+	for _, kind := range [...]byte{kindDoc, kindStaged} {
+		start := prefix(kind, p.Keyspace, p.Partition)
+		from := append(slices.Clone(start), p.stage.cursor...)
+		n := 0
+		for k := range c.view.Scan(from, after(start)) {
+			if key := atoll.Key(k[len(start):]); key > p.stage.cursor {
+				keys = append(keys, key)
+				if n++; n >= c.chunk {
+					break
+				}
+			}
+		}
+	}
+	slices.Sort(keys)
+	keys = slices.Compact(keys)
+	return keys[:min(len(keys), c.chunk)]
+}
+
+// finishStage takes the source's clock over. Dots that come with it have no
+// index entry here, so cut grows by them.
+func (c *Core) finishStage(p *partition) {
+	if plant.Bug != plant.FloorOwnCutsOnly {
+		for r := range p.stage.clock.Minus(p.clock) {
+			p.cut.AddRun(r)
+		}
+	}
+	p.clock.Join(p.stage.clock)
+	p.hashed = false
+	c.saveMeta(p)
+	c.dropStage(p)
+	c.touch(p)
+	if !p.missing.IsZero() {
+		p.missing = c.now
+	}
+}
