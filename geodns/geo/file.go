@@ -112,14 +112,20 @@ func Decode(file []byte) (*Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("geo table: %w", err)
 	}
-	body, err := io.ReadAll(io.LimitReader(z, maxBody+1))
+	body, err := readAll(z, maxBody)
 	if err != nil {
 		return nil, fmt.Errorf("geo table: %w", err)
 	}
-	if len(body) > maxBody {
-		return nil, fmt.Errorf("geo table: unpacks to more than %d bytes", maxBody)
-	}
 	return decodeBody(body)
+}
+
+// readAll reads all of r, which must not be more than limit bytes.
+func readAll(r io.Reader, limit int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("unpacks to more than %d bytes", limit)
+	}
+	return b, err
 }
 
 func decodeBody(body []byte) (*Table, error) {
