@@ -1,0 +1,231 @@
+package crdt
+
+import (
+	"slices"
+
+	"github.com/atolledge/atoll"
+)
+
+// entrySize is what an entry is taken to cost besides its path and value.
+const entrySize = 32
+
+// Size returns what d is taken to hold, in bytes: the full path and the value
+// of each live entry, and a little for each.
+func Size(d *Doc) (n int) {
+	for i := range d.Entries {
+		n += len(d.Entries[i].Path) + len(d.Entries[i].Value) + entrySize
+	}
+	return n
+}
+
+// Put makes t the whole document: all that was seen goes, its deadline too, and
+// each cell of t gets a new dot. Errors are atoll.TooLarge; the edit must then
+// be thrown away.
+func Put(e *Edit, t Tree) error {
+	before := Size(&e.doc)
+	sets := e.wipe()
+	e.Add("", Existence, nil)
+	if err := e.write("", t, sets); err != nil {
+		return err
+	}
+	return e.fits(before)
+}
+
+// Delete removes all that is seen of the document. Nothing stays behind but
+// what counters need to keep increments that were not seen.
+func Delete(e *Edit) { e.wipe() }
+
+// MergePatch changes the document by RFC 7396: members that are null go, others
+// are merged or replace what is there; a patch that is not an object becomes
+// the document. Only the cells that t names and the document's existence cell
+// change. A document that is not there begins empty, and is not made by a patch
+// that writes nothing. Errors are atoll.TooLarge; the edit must then be thrown
+// away.
+func MergePatch(e *Edit, t Tree) error {
+	p := patch{e: e}
+	existed, before := e.doc.Visible(), Size(&e.doc)
+	if t.object() {
+		p.object(cellOf("", e.doc.shown()).winning(), t, false)
+	} else {
+		p.cleared = []Path{""}
+		p.writes = []leaf{{"", t}}
+	}
+	if err := p.apply(); err != nil {
+		return err
+	}
+	e.touch(existed)
+	return e.fits(before)
+}
+
+// patch is what a merge patch comes to on one document.
+type patch struct {
+	e       *Edit
+	cleared []Path // sorted, none below another
+	writes  []leaf
+	objects []Path // to be objects, be it empty ones; the outer before the inner
+}
+
+type leaf struct {
+	path Path
+	tree Tree
+}
+
+// object plans the members of t at c, which is what shows there. blank says
+// that something above is cleared already.
+func (p *patch) object(c cell, t Tree, blank bool) {
+	if c.holdsValue() || c.empty() && c.path != "" {
+		p.clear(c.path, blank)
+		blank, c = true, cell{path: c.path}
+	}
+	if c.path != "" {
+		p.objects = append(p.objects, c.path)
+	}
+	for _, m := range t.members {
+		at := c.path.Child(m.name)
+		seen := cellOf(at, under(c.below, at)).winning()
+		switch {
+		case m.tree.object():
+			p.object(seen, m.tree, blank)
+		case !m.tree.null():
+			p.clear(at, blank)
+			p.writes = append(p.writes, leaf{at, m.tree})
+		case !seen.empty():
+			p.clear(at, blank)
+		}
+	}
+}
+
+func (p *patch) clear(at Path, blank bool) {
+	if !blank {
+		p.cleared = append(p.cleared, at)
+	}
+}
+
+func (p *patch) apply() error {
+	sets := p.e.clear(p.cleared...)
+	for _, w := range p.writes {
+		if err := p.e.write(w.path, w.tree, sets); err != nil {
+			return err
+		}
+	}
+	for _, at := range slices.Backward(p.objects) {
+		p.e.hold(at)
+	}
+	return nil
+}
+
+// wipe removes all that is seen. It returns the paths that had elements.
+func (e *Edit) wipe() (sets []Path) {
+	sets = e.drop(func(*Entry) bool { return true })
+	e.ResetCounters(func(Path) bool { return true })
+	return sets
+}
+
+// clear removes what is seen at, above and below the given paths, which are
+// sorted and none below another. The document's own cells and unknown kinds
+// stay. It returns the paths that had elements.
+func (e *Edit) clear(paths ...Path) (sets []Path) {
+	sets = e.drop(func(x *Entry) bool { return x.replaceable() && touch(paths, x.Path) })
+	e.ResetCounters(func(p Path) bool { return touch(paths, p) })
+	return sets
+}
+
+// drop is Drop that returns the paths that had elements, in order.
+func (e *Edit) drop(match func(*Entry) bool) (sets []Path) {
+	e.Drop(func(x *Entry) bool {
+		if !match(x) {
+			return false
+		}
+		if n := len(sets); x.Kind == Element && (n == 0 || sets[n-1] != x.Path) {
+			sets = append(sets, x.Path)
+		}
+		return true
+	})
+	return sets
+}
+
+// replaceable reports whether a write at x's path removes x.
+func (e *Entry) replaceable() bool {
+	return e.Kind == Register || e.Kind == Element || e.Kind == Existence && e.Path != ""
+}
+
+// touch reports whether p is at, above or below one of paths, which are sorted
+// and none below another.
+func touch(paths []Path, p Path) bool {
+	i, found := slices.BinarySearch(paths, p)
+	return found || i < len(paths) && paths[i].Under(p) || i > 0 && p.Under(paths[i-1])
+}
+
+// write adds the cells of t at p, which is clear. An array becomes elements at
+// the paths in sets, so that it goes on merging as a set; an empty one cannot.
+func (e *Edit) write(p Path, t Tree, sets []Path) error {
+	if t.object() {
+		for _, m := range t.members {
+			if err := e.write(p.Child(m.name), m.tree, sets); err != nil {
+				return err
+			}
+		}
+		if len(t.members) == 0 {
+			e.hold(p)
+		}
+		return nil
+	}
+	if _, set := slices.BinarySearch(sets, p); set && isArray(t.text) && len(t.text) > len("[]") {
+		return e.writeSet(p, items(t.text))
+	}
+	e.Add(p, Register, t.text)
+	return nil
+}
+
+// writeSet adds an element for each different text. Each costs a dot, so that
+// their number is limited as that of other cells.
+func (e *Edit) writeSet(p Path, texts [][]byte) error {
+	had := make(map[string]struct{}, len(texts))
+	for _, text := range texts {
+		if _, ok := had[string(text)]; ok {
+			continue
+		}
+		had[string(text)] = struct{}{}
+		if len(e.delta.Adds) > MaxCells {
+			return tooManyCells("the set at " + p.Pointer())
+		}
+		e.Add(p, Element, text)
+	}
+	return nil
+}
+
+// hold keeps an object at p when nothing shows there or below: an existence
+// cell, but for the document, which has its own.
+func (e *Edit) hold(p Path) {
+	if p != "" && !e.showsUnder(p) {
+		e.Add(p, Existence, nil)
+	}
+}
+
+// showsUnder reports whether anything shows at p or below it.
+func (e *Edit) showsUnder(p Path) bool {
+	return slices.ContainsFunc(under(e.doc.Entries, p), func(x Entry) bool { return x.shows() })
+}
+
+// touch writes the document's existence cell anew, unless there was no document
+// and still is none.
+func (e *Edit) touch(existed bool) {
+	if existed || e.doc.Visible() {
+		e.here()
+	}
+}
+
+// here replaces the document's existence cell.
+func (e *Edit) here() {
+	e.Drop(func(x *Entry) bool { return x.Path == "" && x.Kind == Existence })
+	e.Add("", Existence, nil)
+}
+
+// fits refuses a document over its limit unless it shrank from before bytes.
+func (e *Edit) fits(before int) error {
+	if size := Size(&e.doc); size > MaxDocument && size > before {
+		return atoll.Errorf(atoll.TooLarge, "the merged document would have %d bytes", size).
+			WithHint("remove something first").WithLimit("merged document bytes", MaxDocument)
+	}
+	return nil
+}

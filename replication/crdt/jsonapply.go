@@ -1,0 +1,211 @@
+package crdt
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/atolledge/atoll"
+)
+
+// ApplyOps carries out ops in order; each sees what those before it did. As a
+// whole it writes the document's existence cell and the cells that ops name. A
+// document that is not there begins empty, and is not made by operations that
+// only remove. Errors are atoll.KindClash where an operation does not fit what
+// shows at its path, atoll.BadRequest where a counter would overflow, and
+// atoll.TooLarge; the edit must then be thrown away.
+func ApplyOps(e *Edit, ops []Op) error {
+	existed, before := e.doc.Visible(), Size(&e.doc)
+	for i := range ops {
+		if err := e.apply(&ops[i]); err != nil {
+			return inOp(i, err)
+		}
+	}
+	e.touch(existed)
+	return e.fits(before)
+}
+
+func (e *Edit) apply(op *Op) error {
+	at := e.doc.find(op.Path)
+	if at.path != op.Path {
+		if at.isArray() {
+			return atoll.Errorf(atoll.KindClash, "%q leads into the array at %q",
+				op.Path.Pointer(), at.path.Pointer()).
+				WithHint("items have no paths: use add and remove, or set the whole array")
+		}
+		at = e.descend(at, op)
+	}
+	switch op.Kind {
+	case Inc:
+		return e.inc(at, op.By)
+	case Add:
+		return e.add(at, op.Value.JSON(nil))
+	case Remove:
+		return e.removeFrom(at, op.Value.JSON(nil))
+	case Set:
+		if op.Path == "" {
+			e.here() // an empty object has no other cell
+		}
+		return e.write(op.Path, op.Value, e.clear(op.Path))
+	case Unset:
+		e.unset(at)
+		return nil
+	}
+	return atoll.Errorf(atoll.BadRequest, "op %q is unknown", op.Kind)
+}
+
+// descend makes way for op where stop, which has no members, shows above its
+// path. A scalar goes with all that it hides, or that would come to light.
+func (e *Edit) descend(stop cell, op *Op) (at cell) {
+	writes := op.Kind == Inc || op.Kind == Add || op.Kind == Set
+	if writes && stop.holdsValue() {
+		e.clear(stop.path)
+	}
+	return cell{path: op.Path}
+}
+
+// clash says that c, which shows, is not what an operation works on.
+func (c *cell) clash(want string) error {
+	return atoll.Errorf(atoll.KindClash, "%q is %s, not %s", c.path.Pointer(), c.typeName(), want).
+		WithHint("set replaces a value of any type")
+}
+
+// typeName returns the JSON type of c, which shows, with its article.
+func (c *cell) typeName() string {
+	switch {
+	case c.isObject():
+		return "an object"
+	case c.isArray():
+		return "an array"
+	case len(c.counters) > 0:
+		return "a number"
+	}
+	switch latest(c.registers).Value[0] {
+	case '"':
+		return "a string"
+	case 't', 'f':
+		return "a boolean"
+	case 'n':
+		return "null"
+	}
+	return "a number beyond what counts"
+}
+
+// The methods below take the reading that shows at a path, which aliases the
+// document: they use it before they change anything.
+
+// beside removes what is seen above and below p, and of p itself the registers
+// and elements that match; counters at p are left alone.
+func (e *Edit) beside(p Path, match func(*Entry) bool) {
+	at := []Path{p}
+	e.Drop(func(x *Entry) bool {
+		if !x.replaceable() || !touch(at, x.Path) {
+			return false
+		}
+		return x.Path != p || x.Kind == Existence || match(x)
+	})
+	e.ResetCounters(func(q Path) bool { return q != p && touch(at, q) })
+}
+
+// resetAt takes away what the counter at p holds.
+func (e *Edit) resetAt(p Path) { e.ResetCounters(func(q Path) bool { return q == p }) }
+
+// inc counts at a path that is a number or empty. A register there stays: the
+// number shows their sum.
+func (e *Edit) inc(at cell, by int64) error {
+	if !at.empty() && !at.isNumber() {
+		return at.clash("a number that counts")
+	}
+	registers := len(at.registers) > 0
+	e.beside(at.path, func(x *Entry) bool { return x.Kind != Register || !registers })
+	return e.Inc(at.path, by)
+}
+
+// add puts an element under a new dot, so that it outlives removals that have
+// not seen it. A register array there stays and is joined with it.
+func (e *Edit) add(at cell, text []byte) error {
+	if !at.empty() && !at.isArray() {
+		return at.clash("an array")
+	}
+	registers := len(at.registers) > 0
+	e.beside(at.path, func(x *Entry) bool {
+		if x.Kind == Register {
+			return !registers
+		}
+		return bytes.Equal(x.Value, text)
+	})
+	e.resetAt(at.path)
+	e.Add(at.path, Element, text)
+	return nil
+}
+
+// removeFrom takes text out of the array that shows. A register cannot lose an
+// item: the rest of the one that shows become elements, others that have the
+// item go. The last item leaves an empty array.
+func (e *Edit) removeFrom(at cell, text []byte) error {
+	switch {
+	case at.empty():
+		return nil
+	case !at.isArray():
+		return at.clash("an array")
+	case !at.contains(text):
+		return nil
+	}
+	registers := len(at.registers) > 0
+	var rest [][]byte
+	if registers {
+		if own := items(latest(at.registers).Value); has(own, text) {
+			rest, registers = at.without(own, text), false
+		}
+	}
+	e.beside(at.path, func(x *Entry) bool {
+		if x.Kind == Register {
+			return !registers || isArray(x.Value) && has(items(x.Value), text)
+		}
+		return bytes.Equal(x.Value, text)
+	})
+	e.resetAt(at.path)
+	if err := e.writeSet(at.path, rest); err != nil {
+		return err
+	}
+	if left := e.doc.find(at.path); !left.holdsValue() {
+		e.Add(at.path, Register, []byte("[]"))
+	}
+	return nil
+}
+
+// contains reports whether any live array or element of c has the item text.
+func (c *cell) contains(text []byte) bool {
+	return slices.ContainsFunc(c.elements, func(x Entry) bool { return bytes.Equal(x.Value, text) }) ||
+		slices.ContainsFunc(c.registers, func(x Entry) bool {
+			return isArray(x.Value) && has(items(x.Value), text)
+		})
+}
+
+// without returns the items of own but text and those that are elements of c.
+func (c *cell) without(own [][]byte, text []byte) [][]byte {
+	elements := make(map[string]struct{}, len(c.elements)+1)
+	elements[string(text)] = struct{}{}
+	for i := range c.elements {
+		elements[string(c.elements[i].Value)] = struct{}{}
+	}
+	return slices.DeleteFunc(own, func(item []byte) bool {
+		_, ok := elements[string(item)]
+		return ok
+	})
+}
+
+func has(items [][]byte, text []byte) bool {
+	return slices.ContainsFunc(items, func(v []byte) bool { return bytes.Equal(v, text) })
+}
+
+// unset removes what shows at a path. The object around it stays, be it empty.
+func (e *Edit) unset(at cell) {
+	if at.empty() {
+		return
+	}
+	p := at.path
+	e.clear(p)
+	if parent, _, ok := p.Parent(); ok {
+		e.hold(parent)
+	}
+}
