@@ -373,6 +373,7 @@ func TestNewRefuses(t *testing.T) {
 		"long zone":      func(c *Config) { c.Zones[0].Name = strings.Repeat("a.", 127) + "b" },
 		"zone twice":     func(c *Config) { c.Zones[1].Name = "ATOLL.test." },
 		"bad geo name":   func(c *Config) { c.Zones[0].Geo = []string{"a..b"} },
+		"long geo name":  func(c *Config) { c.Zones[0].Geo = []string{strings.Repeat("a.", 117) + "b"} },
 		"long TTL":       func(c *Config) { c.Zones[0].TTL = MaxTTL + 1 },
 		"short TTL":      func(c *Config) { c.Zones[0].TTL = 1 },
 		"bad hostmaster": func(c *Config) { c.Zones[0].Hostmaster = "me@example.org" },

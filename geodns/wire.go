@@ -100,16 +100,15 @@ func parse(p []byte) (q query, v verdict) {
 		return q, q.judge(false)
 	}
 	rest, ok := q.question(p[headerLen:])
-	switch {
-	case q.opcode != opQuery:
-		return q, foreign
-	case !ok:
+	if !ok && q.opcode == opQuery {
 		return q, dropGarbage
 	}
 	none := binary.BigEndian.Uint32(p[6:]) == 0 // answer and authority
-	return q, q.judge(none && q.additional(rest, int(binary.BigEndian.Uint16(p[10:]))))
+	more := int(binary.BigEndian.Uint16(p[10:]))
+	return q, q.judge(ok && none && q.additional(rest, more))
 }
 
+// judge tells what to make of a packet that is in order, or is not.
 func (q *query) judge(ok bool) verdict {
 	switch {
 	case q.opcode != opQuery:

@@ -68,18 +68,8 @@ func checkZones(in []Zone) ([]Zone, error) {
 
 // complete sets defaults and refuses what cannot be served.
 func (z *Zone) complete() error {
-	if z.Geo == nil {
-		z.Geo = []string{"www"}
-	}
-	for i, g := range z.Geo {
-		name, ok := canonical(g)
-		if g != "@" && (!ok || len(name)+len(z.Name) >= maxName-len("_explain.")) {
-			return atoll.Errorf(atoll.BadRequest, "DNS name %q of zone %s", g, z.Name)
-		}
-		if g != "@" {
-			z.Geo = slices.Clone(z.Geo)
-			z.Geo[i] = strings.TrimSuffix(name, ".")
-		}
+	if err := z.completeGeo(); err != nil {
+		return err
 	}
 	if z.TTL == 0 {
 		z.TTL = MaxTTL
@@ -98,9 +88,30 @@ func (z *Zone) complete() error {
 	}
 	z.Hostmaster = box
 	for _, c := range z.CAA {
-		if c.Tag == "" || len(c.Tag) > 15 || len(c.Value) > 255 || !label(c.Tag) {
+		if len(c.Tag) > 15 || len(c.Value) > 255 || !label(c.Tag) {
 			return atoll.Errorf(atoll.BadRequest, "DNS zone %s: CAA %q %q", z.Name, c.Tag, c.Value)
 		}
+	}
+	return nil
+}
+
+// completeGeo brings the routed names into their normal form.
+func (z *Zone) completeGeo() error {
+	in := z.Geo
+	if in == nil {
+		in = []string{"www"}
+	}
+	z.Geo = nil
+	for _, g := range in {
+		if g == "@" {
+			z.Geo = append(z.Geo, g)
+			continue
+		}
+		name, ok := canonical(g)
+		if !ok || len(name)+len(z.Name) >= maxName-len("_explain.") {
+			return atoll.Errorf(atoll.BadRequest, "DNS name %q of zone %s", g, z.Name)
+		}
+		z.Geo = append(z.Geo, strings.TrimSuffix(name, "."))
 	}
 	return nil
 }
@@ -156,14 +167,16 @@ func newZone(cfg Zone, world *steer.World) *zone {
 // addRegions adds REGION and nsN of the regions that have addresses. They are
 // there in any state: only routed names follow health.
 func (z *zone) addRegions(world *steer.World) {
-	for _, r := range world.Regions() {
-		if len(r.V4)+len(r.V6) == 0 {
-			continue
-		}
+	list := slices.Clone(world.Regions())
+	list = slices.DeleteFunc(list, func(r steer.Region) bool { return len(r.V4)+len(r.V6) == 0 })
+	for _, r := range list {
 		if name, ok := canonical(string(r.Name)); ok {
 			z.add(name+z.Name, node{kind: region, region: &r, ttl: z.ttl})
 		}
-		ns := fmt.Sprintf("ns%d.%s", len(z.ns)+1, z.Name)
+	}
+	// A region called ns1 must not take the place of glue.
+	for i, r := range list {
+		ns := fmt.Sprintf("ns%d.%s", i+1, z.Name)
 		z.add(ns, node{kind: region, region: &r, ttl: staticTTL})
 		z.ns = append(z.ns, record{z.Name, staticTTL, host(ns)})
 		for _, a := range slices.Concat(r.V4, r.V6) {
