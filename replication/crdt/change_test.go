@@ -125,19 +125,36 @@ func TestDeltas(t *testing.T) {
 		"inc number":   {doing(t, `{"op":"inc","path":"/a/b"}`), []string{"here ", "row /a/b"}, 1},
 		"inc in empty": {doing(t, `{"op":"inc","path":"/a/e/n"}`), []string{"here ", "row /a/e/n"}, 2},
 		"inc in text":  {doing(t, `{"op":"inc","path":"/s/n"}`), []string{"here ", "row /s/n"}, 2},
-		"add":          {doing(t, `{"op":"add","path":"/t","value":2}`), []string{"elem /t 2", "here "}, 1},
-		"add again":    {doing(t, `{"op":"add","path":"/t","value":1}`), []string{"elem /t 1", "here "}, 1},
-		"remove":       {doing(t, `{"op":"remove","path":"/t","value":1}`), []string{"here ", "reg /t []"}, 2},
+		"add": {
+			doing(t, `{"op":"add","path":"/t","value":2}`), []string{"elem /t 2", "here "}, 1,
+		},
+		"add again": {
+			doing(t, `{"op":"add","path":"/t","value":1}`), []string{"elem /t 1", "here "}, 1,
+		},
+		"remove": {
+			doing(t, `{"op":"remove","path":"/t","value":1}`), []string{"here ", "reg /t []"}, 2,
+		},
 		"remove none":  {doing(t, `{"op":"remove","path":"/t","value":9}`), []string{"here "}, 1},
 		"remove away":  {doing(t, `{"op":"remove","path":"/zz","value":9}`), []string{"here "}, 1},
 		"unset":        {doing(t, `{"op":"unset","path":"/a/b"}`), []string{"here "}, 2},
 		"unset object": {doing(t, `{"op":"unset","path":"/a"}`), []string{"here "}, 3},
-		"unset last":   {doing(t, `{"op":"unset","path":"/a/e"},{"op":"unset","path":"/a/b"}`), []string{"here ", "here /a"}, 3},
+		"unset last": {
+			doing(t, `{"op":"unset","path":"/a/e"},{"op":"unset","path":"/a/b"}`),
+			[]string{"here ", "here /a"}, 3,
+		},
 		"unset absent": {doing(t, `{"op":"unset","path":"/a/zz/y"}`), []string{"here "}, 1},
 		"unset all":    {doing(t, `{"op":"unset","path":""}`), []string{"here "}, 5},
-		"set and out":  {doing(t, `{"op":"set","path":"/q","value":{"x":[]}},{"op":"unset","path":"/q"}`), []string{"here "}, 1},
-		"set object":   {doing(t, `{"op":"set","path":"/s","value":{"x":{},"y":null}}`), []string{"here ", "here /s/x", "reg /s/y null"}, 2},
-		"set root":     {doing(t, `{"op":"set","path":"","value":{"x":1}}`), []string{"here ", "reg /x 1"}, 5},
+		"set and out": {
+			doing(t, `{"op":"set","path":"/q","value":{"x":[]}},{"op":"unset","path":"/q"}`),
+			[]string{"here "}, 1,
+		},
+		"set object": {
+			doing(t, `{"op":"set","path":"/s","value":{"x":{},"y":null}}`),
+			[]string{"here ", "here /s/x", "reg /s/y null"}, 2,
+		},
+		"set root": {
+			doing(t, `{"op":"set","path":"","value":{"x":1}}`), []string{"here ", "reg /x 1"}, 5,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := island{origin: 1, now: 1}
@@ -172,14 +189,15 @@ func TestNothingToWrite(t *testing.T) {
 
 func TestPatchMakesADocument(t *testing.T) {
 	for want, change := range map[string]func(*Edit) error{
-		`{"a":{}}`:          merging(t, `{"a":{"b":null}}`),
-		`{"a":1}`:           merging(t, `{"a":1}`),
-		`"x"`:               merging(t, `"x"`),
-		`{"n":3}`:           doing(t, `{"op":"inc","path":"/n","by":3}`),
-		`{}`:                doing(t, `{"op":"set","path":"","value":{}}`),
-		`["x"]`:             doing(t, `{"op":"add","path":"","value":"x"}`),
-		`-4`:                doing(t, `{"op":"inc","path":"","by":-4}`),
-		`{"t":[1,{"a":2}]}`: doing(t, `{"op":"add","path":"/t","value":{"a":2}},{"op":"add","path":"/t","value":1}`),
+		`{"a":{}}`: merging(t, `{"a":{"b":null}}`),
+		`{"a":1}`:  merging(t, `{"a":1}`),
+		`"x"`:      merging(t, `"x"`),
+		`{"n":3}`:  doing(t, `{"op":"inc","path":"/n","by":3}`),
+		`{}`:       doing(t, `{"op":"set","path":"","value":{}}`),
+		`["x"]`:    doing(t, `{"op":"add","path":"","value":"x"}`),
+		`-4`:       doing(t, `{"op":"inc","path":"","by":-4}`),
+		`{"t":[1,{"a":2}]}`: doing(t, `{"op":"add","path":"/t","value":{"a":2}},`+
+			`{"op":"add","path":"/t","value":1}`),
 	} {
 		d := jsonEdit(t, Doc{}, change)
 		if got := jsonRender(d); got != want {
@@ -200,10 +218,12 @@ func TestSetsStaySets(t *testing.T) {
 		change func(*Edit) error
 		want   []string
 	}{
-		"put":       {putting(t, `{"t":["c","a","c"]}`), []string{"here ", `elem /t "c"`, `elem /t "a"`}},
-		"merge":     {merging(t, `{"t":["c"]}`), []string{"here ", `elem /t "c"`}},
-		"set":       {doing(t, `{"op":"set","path":"/t","value":[1]}`), []string{"here ", `elem /t 1`}},
-		"set above": {doing(t, `{"op":"set","path":"","value":{"t":[1]}}`), []string{"here ", `elem /t 1`}},
+		"put":   {putting(t, `{"t":["c","a","c"]}`), []string{"here ", `elem /t "c"`, `elem /t "a"`}},
+		"merge": {merging(t, `{"t":["c"]}`), []string{"here ", `elem /t "c"`}},
+		"set":   {doing(t, `{"op":"set","path":"/t","value":[1]}`), []string{"here ", `elem /t 1`}},
+		"set above": {
+			doing(t, `{"op":"set","path":"","value":{"t":[1]}}`), []string{"here ", `elem /t 1`},
+		},
 		"empty":     {putting(t, `{"t":[]}`), []string{"here ", `reg /t []`}},
 		"text":      {putting(t, `{"t":"x"}`), []string{"here ", `reg /t "x"`}},
 		"elsewhere": {putting(t, `{"u":["a"]}`), []string{"here ", `reg /u ["a"]`}},
@@ -249,8 +269,10 @@ func TestNumbersResetCounters(t *testing.T) {
 		"set":      {doing(t, `{"op":"set","path":"/n","value":1}`), `{"m":{"c":-2},"n":1}`},
 		"above":    {merging(t, `{"m":0}`), `{"m":0,"n":7}`},
 		"null":     {merging(t, `{"m":{"c":null}}`), `{"m":{},"n":7}`},
-		"again":    {doing(t, `{"op":"unset","path":"/n"},{"op":"inc","path":"/n","by":4}`), `{"m":{"c":-2},"n":4}`},
-		"delete":   {deleting, `absent`},
+		"again": {
+			doing(t, `{"op":"unset","path":"/n"},{"op":"inc","path":"/n","by":4}`), `{"m":{"c":-2},"n":4}`,
+		},
+		"delete": {deleting, `absent`},
 	} {
 		if got := jsonRender(jsonEdit(t, counted, c.change)); got != c.want {
 			t.Errorf("%s: got %s, want %s", name, got, c.want)

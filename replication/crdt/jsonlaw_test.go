@@ -18,7 +18,8 @@ import (
 
 // drawName draws from few names, so that histories meet, and from odd ones.
 func drawName(t *rapid.T) string {
-	return rapid.SampledFrom([]string{"a", "b", "a", "b", "c", "", "a/b", "~", "\x00", "é"}).Draw(t, "name")
+	names := []string{"a", "b", "a", "b", "c", "", "a/b", "~", "\x00", "é"}
+	return rapid.SampledFrom(names).Draw(t, "name")
 }
 
 // drawJSON draws the text of a value. Objects nest up to depth.
@@ -44,8 +45,9 @@ func drawJSON(t *rapid.T, depth int) string {
 }
 
 func drawItem(t *rapid.T) string {
-	return rapid.SampledFrom([]string{"1", "2", "2.50", "-0", "1e3", "1e999", `"x"`, `"]"`, `""`, "null",
-		"true", "[1]", `{"k":[1]}`}).Draw(t, "item")
+	items := []string{"1", "2", "2.50", "-0", "1e3", "1e999", `"x"`, `"]"`, `""`, "null", "true",
+		"[1]", `{"k":[1]}`}
+	return rapid.SampledFrom(items).Draw(t, "item")
 }
 
 func drawPointer(t *rapid.T) (p Path) {

@@ -78,7 +78,9 @@ func TestParseRefuses(t *testing.T) {
 		"very deep":       {strings.Repeat("[", MaxBody), "deep", atoll.TooLarge, MaxDepth},
 		"cells":           {jsonWide("1", many), "cells", atoll.TooLarge, MaxCells},
 		"empty objects":   {jsonWide("{}", many), "cells", atoll.TooLarge, MaxCells},
-		"long paths":      {`{"` + long + `":` + jsonWide("1", 20) + `}`, "paths", atoll.TooLarge, MaxDocument},
+		"long paths": {
+			`{"` + long + `":` + jsonWide("1", 20) + `}`, "paths", atoll.TooLarge, MaxDocument,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Parse([]byte(c.body))
