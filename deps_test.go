@@ -31,8 +31,16 @@ var arrows = []arrow{
 		[]string{".", "replication/hlc", "replication/internal/..."},
 		"cells and clocks, no partition",
 	},
-	{"replication/wire", []string{".", "replication/hlc", "replication/crdt"}, "bytes of the nouns"},
-	{"replication/...", []string{".", "replication/..."}, "the pure core knows only itself"},
+	{
+		"replication/wire",
+		[]string{".", "replication", "replication/hlc", "replication/crdt"},
+		"bytes of what the core says; the core knows no bytes",
+	},
+	{
+		"replication",
+		[]string{".", "replication/hlc", "replication/crdt", "replication/internal/..."},
+		"the pure core knows only itself",
+	},
 	{"node/health", []string{"."}, "probes and votes, nobody's transport"},
 	{"node/wan", []string{"."}, "a socket with distance: for any datagrams"},
 	{"node/transport", []string{".", "replication/wire"}, "carries frames, decides nothing"},

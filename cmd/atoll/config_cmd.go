@@ -75,7 +75,7 @@ func (c *configShowCmd) Run(std *stdio) error {
 	return json.NewEncoder(std.out).Encode(plain)
 }
 
-const sampleHead = `# The configuration of one Atoll node, with all defaults: atoll start --config FILE
+const sampleHead = `# The configuration of one Atoll node, all defaults: atoll start --config FILE
 # Every key below that holds a word, a number or a list of words is also a flag and an
 # environment variable: listen.http is --listen-http and ATOLL_LISTEN_HTTP. A flag
 # counts more than the environment, that more than this file.

@@ -66,12 +66,18 @@ func readLimited(path string, limit int64) ([]byte, error) {
 // known key.
 func parseConfig(c *config, name string, text []byte) error {
 	d := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict())
-	if err := d.Decode(c); err != nil && err != io.EOF {
+	read := *c
+	switch err := d.Decode(&read); err {
+	case nil:
+	case io.EOF:
+		return nil // nothing but comments; the decoder has emptied what it was given
+	default:
 		return refusedYAML(name, err)
 	}
 	if err := d.Decode(new(any)); err != io.EOF {
 		return misuse("%s: there is a second YAML document", name)
 	}
+	*c = read
 	return nil
 }
 

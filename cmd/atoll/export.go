@@ -13,7 +13,7 @@ type exportCmd struct {
 	remote
 	Keyspace string `arg:"" help:"Keyspace."`
 	Prefix   string `placeholder:"TEXT" help:"Only keys that begin with it."`
-	Output   string `short:"o" default:"-" placeholder:"FILE" help:"Write a file, whole or not at all."`
+	Output   string `short:"o" default:"-" help:"File; it is there whole or not at all."`
 }
 
 // Run streams the keyspace: NDJSON that import takes back.

@@ -61,8 +61,10 @@ func (v *clusterView) print(w io.Writer) error {
 	for _, r := range v.Regions {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", r.Name, place(r.Lat, r.Lon), r.State, r.votes())
 	}
-	fmt.Fprintln(table, "\t\t\t")
-	fmt.Fprintln(table, "NODE\tADDRESS\tSTATE\tRTT\tBEHIND")
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(table, "\nNODE\tADDRESS\tSTATE\tRTT\tBEHIND")
 	for _, r := range v.Regions {
 		for _, n := range r.Nodes {
 			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", n.ID, n.Addr, n.State, n.rtt(v.Self.Node), n.behind())
