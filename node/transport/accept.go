@@ -145,7 +145,7 @@ func (t *Transport) welcome(conn *quic.Conn) {
 	stream, peer, r := t.hear(ctx, conn)
 	if r != nil {
 		// A dialer that chose another connection says so: that is no refusal.
-		if isDuplicate(r.err) || t.ctx.Err() != nil {
+		if isRival(r.err) || t.ctx.Err() != nil {
 			_ = conn.CloseWithError(codeDuplicate, "")
 			return
 		}
@@ -244,9 +244,10 @@ func identityOf(conn *quic.Conn) (Identity, error) {
 	return IdentityOf(certs[0])
 }
 
-// isDuplicate reports whether the other end closed because it keeps another
+// isRival reports whether the other end closed because it keeps another
 // connection between the same two nodes.
-func isDuplicate(err error) bool {
+func isRival(err error) bool {
 	var app *quic.ApplicationError
-	return errors.As(err, &app) && app.Remote && app.ErrorCode == codeDuplicate
+	return errors.As(err, &app) && app.Remote &&
+		(app.ErrorCode == codeDuplicate || app.ErrorCode == codeReplaced)
 }

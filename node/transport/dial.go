@@ -271,7 +271,7 @@ func (t *Transport) greet(ctx context.Context, conn *quic.Conn) (*link, error) {
 	}
 	peer, err := t.introduce(ctx, conn)
 	switch {
-	case isDuplicate(err):
+	case isRival(err):
 		return nil, errTie
 	case err != nil:
 		return nil, err
@@ -306,7 +306,7 @@ func (t *Transport) introduce(ctx context.Context, conn *quic.Conn) (Peer, error
 	switch {
 	case r == nil:
 		return peer, nil
-	case conn.Context().Err() != nil || ctx.Err() != nil:
+	case isCutOff(r.err) || ctx.Err() != nil:
 		return Peer{}, r.err // the other end closed: its refusal, not ours
 	}
 	t.turnAway(conn, r)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"sync"
 	"time"
 
@@ -75,13 +76,27 @@ func (l *link) isReady() bool {
 	}
 }
 
-// blame closes the connection to a peer that breaks the protocol.
+// blame closes the connection to a peer that breaks the protocol. An error of
+// the connection itself is nobody's fault.
 func (l *link) blame(why reason, err error) {
-	if l.conn.Context().Err() != nil {
-		return // cut off, not broken
+	if isCutOff(err) {
+		return
 	}
 	l.t.refusals.refuse(why, l.conn.RemoteAddr(), err)
 	l.close(codeProtocol, string(why)+": "+err.Error())
+}
+
+// isCutOff reports whether a read failed because the connection has ended. Its
+// streams learn that a little before its context does.
+func isCutOff(err error) bool {
+	var (
+		app   *quic.ApplicationError
+		idle  *quic.IdleTimeoutError
+		reset *quic.StatelessResetError
+		other *quic.TransportError
+	)
+	return errors.As(err, &app) || errors.As(err, &idle) || errors.As(err, &reset) ||
+		errors.As(err, &other) || errors.Is(err, net.ErrClosed)
 }
 
 // acceptLanes reads the peer's kept streams, each at most once.

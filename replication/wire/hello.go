@@ -67,10 +67,10 @@ var (
 func AppendHello(dst []byte, h Hello) []byte {
 	dst = appendString(dst, h.Cluster.Name)
 	dst = append(dst, h.Cluster.CA[:]...)
-	dst = appendString(dst, string(h.Node))
+	dst = appendString(dst, h.Node)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(h.Origin))
 	dst = binary.AppendUvarint(dst, h.Incarnation)
-	dst = appendString(dst, string(h.Region))
+	dst = appendString(dst, h.Region)
 	dst = binary.AppendUvarint(dst, h.WireMin)
 	dst = binary.AppendUvarint(dst, h.WireMax)
 	dst = binary.AppendUvarint(dst, uint64(h.Features))
@@ -132,7 +132,7 @@ func (h Hello) Negotiate(peer Hello) (Terms, error) {
 	return Terms{Version: version, Features: h.Features & peer.Features}, nil
 }
 
-func appendString(dst []byte, s string) []byte {
+func appendString[S ~string](dst []byte, s S) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
 }
 
