@@ -97,3 +97,13 @@ func answerAll(v View, req Pull, _ crdt.Clock, emit func(Message) error) error {
 	}
 	return nil
 }
+
+// ClockIn returns the clock of a partition in a view.
+func ClockIn(v View, a Address) crdt.Clock {
+	b, ok := v.Get(prefix(kindMeta, a.Keyspace, a.Partition))
+	if !ok {
+		return crdt.Clock{}
+	}
+	clock, _, _ := crdt.DecodeClock(b)
+	return clock
+}

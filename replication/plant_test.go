@@ -14,9 +14,9 @@ func TestPlanted(t *testing.T) {
 		t.Run(bug.String(), func(t *testing.T) {
 			plant.Bug = bug
 			defer func() { plant.Bug = plant.None }()
-			bad, fail, _ := campaign(100_000)
+			bad, fail, _ := campaign(20_000)
 			if fail == "" {
-				t.Fatal("100,000 schedules did not notice it")
+				t.Fatal("20,000 schedules did not notice it")
 			}
 			t.Logf("seed %d: %s", bad, fail)
 		})

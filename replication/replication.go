@@ -337,3 +337,6 @@ func (c *Core) Stats() Stats { return c.stats }
 
 // Fenced reports whether this origin may not write any more.
 func (c *Core) Fenced() bool { return c.fenced }
+
+// Self returns the member that this core writes as.
+func (c *Core) Self() Member { return c.self }

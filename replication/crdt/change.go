@@ -1,7 +1,9 @@
 package crdt
 
 import (
+	"iter"
 	"slices"
+	"sort"
 
 	"github.com/atolledge/atoll"
 )
@@ -116,8 +118,10 @@ func (p *patch) apply() error {
 
 // wipe removes all that is seen. It returns the paths that had elements.
 func (e *Edit) wipe() (sets []Path) {
-	sets = e.drop(func(*Entry) bool { return true })
-	e.ResetCounters(func(Path) bool { return true })
+	sets, counters := e.drop(e.doc.near(""), func(*Entry) bool { return true })
+	if counters {
+		e.ResetCounters(func(Path) bool { return true })
+	}
 	return sets
 }
 
@@ -125,23 +129,92 @@ func (e *Edit) wipe() (sets []Path) {
 // sorted and none below another. The document's own cells and unknown kinds
 // stay. It returns the paths that had elements.
 func (e *Edit) clear(paths ...Path) (sets []Path) {
-	sets = e.drop(func(x *Entry) bool { return x.replaceable() && touch(paths, x.Path) })
-	e.ResetCounters(func(p Path) bool { return touch(paths, p) })
+	sets, counters := e.drop(e.doc.near(paths...), (*Entry).replaceable)
+	if counters {
+		e.ResetCounters(func(p Path) bool { return touch(paths, p) })
+	}
 	return sets
 }
 
-// drop is Drop that returns the paths that had elements, in order.
-func (e *Edit) drop(match func(*Entry) bool) (sets []Path) {
-	e.Drop(func(x *Entry) bool {
-		if !match(x) {
-			return false
+// near yields the entries at, above and below the given paths, which are sorted
+// and none below another, with their index. For one path it looks at nothing
+// else: a request may do that once for each of its operations.
+func (d *Doc) near(paths ...Path) iter.Seq2[int, *Entry] {
+	if len(paths) == 1 {
+		return d.nearOne(paths[0])
+	}
+	return func(yield func(int, *Entry) bool) {
+		for i := range d.Entries {
+			if touch(paths, d.Entries[i].Path) && !yield(i, &d.Entries[i]) {
+				return
+			}
 		}
+	}
+}
+
+func (d *Doc) nearOne(p Path) iter.Seq2[int, *Entry] {
+	return func(yield func(int, *Entry) bool) {
+		from := func(q Path) int {
+			return sort.Search(len(d.Entries), func(i int) bool { return d.Entries[i].Path >= q })
+		}
+		for n := 0; n < len(p); n = nameEnd(p, n) {
+			for i := from(p[:n]); i < len(d.Entries) && d.Entries[i].Path == p[:n]; i++ {
+				if !yield(i, &d.Entries[i]) {
+					return
+				}
+			}
+		}
+		for i := from(p); i < len(d.Entries) && d.Entries[i].Path.Under(p); i++ {
+			if !yield(i, &d.Entries[i]) {
+				return
+			}
+		}
+	}
+}
+
+// drop removes the entries of some, which come in order, that match. It leaves
+// counters to ResetCounters and says whether it met any, and returns the paths
+// that had elements, in order.
+func (e *Edit) drop(some iter.Seq2[int, *Entry], match func(*Entry) bool) (
+	sets []Path, counters bool,
+) {
+	var gone []int
+	for i, x := range some {
+		if x.Kind == CounterOf || x.Kind == ResetOf {
+			counters = true
+			continue
+		}
+		if !match(x) {
+			continue
+		}
+		gone = append(gone, i)
 		if n := len(sets); x.Kind == Element && (n == 0 || sets[n-1] != x.Path) {
 			sets = append(sets, x.Path)
 		}
-		return true
-	})
-	return sets
+	}
+	e.dropAt(gone)
+	return sets, counters
+}
+
+// dropAt removes the entries at the given indices, which ascend.
+func (e *Edit) dropAt(gone []int) {
+	if len(gone) == 0 {
+		return
+	}
+	es := e.doc.Entries
+	for _, i := range gone {
+		e.remove(es[i].Dot)
+	}
+	kept := gone[0]
+	for n, i := range gone {
+		end := len(es)
+		if n+1 < len(gone) {
+			end = gone[n+1]
+		}
+		kept += copy(es[kept:], es[i+1:end])
+	}
+	clear(es[kept:])
+	e.doc.Entries = es[:kept]
 }
 
 // replaceable reports whether a write at x's path removes x.
@@ -171,7 +244,7 @@ func (e *Edit) write(p Path, t Tree, sets []Path) error {
 		return nil
 	}
 	if _, set := slices.BinarySearch(sets, p); set && isArray(t.text) && len(t.text) > len("[]") {
-		return e.writeSet(p, items(t.text))
+		return e.writeSet(p, slices.Collect(items(t.text)))
 	}
 	e.Add(p, Register, t.text)
 	return nil

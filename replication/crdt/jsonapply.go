@@ -96,18 +96,21 @@ func (c *cell) typeName() string {
 // beside removes what is seen above and below p, and of p itself the registers
 // and elements that match; counters at p are left alone.
 func (e *Edit) beside(p Path, match func(*Entry) bool) {
-	at := []Path{p}
-	e.Drop(func(x *Entry) bool {
-		if !x.replaceable() || !touch(at, x.Path) {
-			return false
-		}
-		return x.Path != p || x.Kind == Existence || match(x)
+	_, counters := e.drop(e.doc.near(p), func(x *Entry) bool {
+		return x.replaceable() && (x.Path != p || x.Kind == Existence || match(x))
 	})
-	e.ResetCounters(func(q Path) bool { return q != p && touch(at, q) })
+	if counters {
+		e.ResetCounters(func(q Path) bool { return q != p && q.Touches(p) })
+	}
 }
 
-// resetAt takes away what the counter at p holds.
-func (e *Edit) resetAt(p Path) { e.ResetCounters(func(q Path) bool { return q == p }) }
+// resetAt takes away what the counter at p holds, if there is one.
+func (e *Edit) resetAt(p Path) {
+	for range e.doc.at(p, CounterOf) {
+		e.ResetCounters(func(q Path) bool { return q == p })
+		return
+	}
+}
 
 // inc counts at a path that is a number or empty. A register there stays: the
 // number shows their sum.
@@ -153,13 +156,13 @@ func (e *Edit) removeFrom(at cell, text []byte) error {
 	registers := len(at.registers) > 0
 	var rest [][]byte
 	if registers {
-		if own := items(latest(at.registers).Value); has(own, text) {
+		if own := latest(at.registers).Value; hasItem(own, text) {
 			rest, registers = at.without(own, text), false
 		}
 	}
 	e.beside(at.path, func(x *Entry) bool {
 		if x.Kind == Register {
-			return !registers || isArray(x.Value) && has(items(x.Value), text)
+			return !registers || hasItem(x.Value, text)
 		}
 		return bytes.Equal(x.Value, text)
 	})
@@ -175,27 +178,38 @@ func (e *Edit) removeFrom(at cell, text []byte) error {
 
 // contains reports whether any live array or element of c has the item text.
 func (c *cell) contains(text []byte) bool {
-	return slices.ContainsFunc(c.elements, func(x Entry) bool { return bytes.Equal(x.Value, text) }) ||
-		slices.ContainsFunc(c.registers, func(x Entry) bool {
-			return isArray(x.Value) && has(items(x.Value), text)
-		})
+	for i := range c.elements {
+		if bytes.Equal(c.elements[i].Value, text) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(c.registers, func(x Entry) bool { return hasItem(x.Value, text) })
 }
 
-// without returns the items of own but text and those that are elements of c.
-func (c *cell) without(own [][]byte, text []byte) [][]byte {
+// without returns the items of array but text and those that are elements of c.
+func (c *cell) without(array, text []byte) [][]byte {
 	elements := make(map[string]struct{}, len(c.elements)+1)
 	elements[string(text)] = struct{}{}
 	for i := range c.elements {
 		elements[string(c.elements[i].Value)] = struct{}{}
 	}
-	return slices.DeleteFunc(own, func(item []byte) bool {
+	return slices.DeleteFunc(slices.Collect(items(array)), func(item []byte) bool {
 		_, ok := elements[string(item)]
 		return ok
 	})
 }
 
-func has(items [][]byte, text []byte) bool {
-	return slices.ContainsFunc(items, func(v []byte) bool { return bytes.Equal(v, text) })
+// hasItem reports whether value is an array with the item text.
+func hasItem(value, text []byte) bool {
+	if !isArray(value) || !bytes.Contains(value, text) {
+		return false
+	}
+	for item := range items(value) {
+		if bytes.Equal(item, text) {
+			return true
+		}
+	}
+	return false
 }
 
 // unset removes what shows at a path. The object around it stays, be it empty.

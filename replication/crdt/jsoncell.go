@@ -17,11 +17,13 @@ type cell struct {
 // shown returns the entries of d that make it visible, in canonical order. It
 // is d's own slice where that has nothing else.
 func (d *Doc) shown() []Entry {
-	hidden := func(e Entry) bool { return !e.shows() }
-	if !slices.ContainsFunc(d.Entries, hidden) {
-		return d.Entries
+	for i := range d.Entries {
+		if !d.Entries[i].shows() {
+			hidden := func(e Entry) bool { return !e.shows() }
+			return slices.DeleteFunc(slices.Clone(d.Entries), hidden)
+		}
 	}
-	return slices.DeleteFunc(slices.Clone(d.Entries), hidden)
+	return d.Entries
 }
 
 // shows reports whether readers see anything of e. Reset entries, deadlines and

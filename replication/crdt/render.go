@@ -1,11 +1,9 @@
 package crdt
 
 import (
-	"bytes"
+	"iter"
 	"slices"
 	"strings"
-
-	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/atolledge/atoll/replication/hlc"
 )
@@ -163,7 +161,7 @@ func values(registers []Entry) []CellValue {
 func appendSet(dst []byte, c *cell) []byte {
 	var own [][]byte
 	if win := latest(c.registers); win != nil {
-		own = items(win.Value)
+		own = slices.Collect(items(win.Value))
 	}
 	rest := make([][]byte, len(c.elements))
 	for i := range c.elements {
@@ -185,19 +183,32 @@ func appendSet(dst []byte, c *cell) []byte {
 	return append(dst, ']')
 }
 
-// items returns the texts of the items of an array. They alias its text.
-func items(array []byte) (all [][]byte) {
-	dec := jsontext.NewDecoder(bytes.NewBuffer(array))
-	if _, err := dec.ReadToken(); err != nil {
-		return nil
-	}
-	for dec.PeekKind() != ']' {
-		raw, err := dec.ReadValue()
-		if err != nil {
-			break // a faulty peer wrote it: show what can be read
+// items yields the texts of the items of an array, which alias its text. It
+// scans canonical text by itself: a request may look through a long array once
+// for each of its operations.
+func items(array []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		open, from, quoted := 0, 1, false
+		for i := 0; i < len(array); i++ {
+			switch c := array[i]; {
+			case quoted && c == '\\':
+				i++
+			case c == '"':
+				quoted = !quoted
+			case quoted:
+			case c == '[' || c == '{':
+				open++
+			case c == ']' || c == '}':
+				open--
+			}
+			ends := open == 0 || open == 1 && !quoted && array[i] == ','
+			if !ends {
+				continue
+			}
+			if i > from && !yield(array[from:i:i]) || open == 0 {
+				return
+			}
+			from = i + 1
 		}
-		end := int(dec.InputOffset())
-		all = append(all, array[end-len(raw):end:end])
 	}
-	return all
 }

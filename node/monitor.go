@@ -1,0 +1,288 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/atolledge/atoll"
+	"github.com/atolledge/atoll/node/health"
+	"github.com/atolledge/atoll/replication"
+	"github.com/atolledge/atoll/replication/wire"
+)
+
+// votesPerDatagram is how many votes on regions with the longest names fit one.
+const votesPerDatagram = 14
+
+// surveyEvery is how often the monitor looks at what nobody tells it of.
+const surveyEvery = 250 * time.Millisecond
+
+// monitor is the goroutine that knows the cluster: it keeps the roster, probes
+// and judges regions, and publishes what the node knows as a snapshot.
+type monitor struct {
+	n       *Node
+	tracker *health.Tracker
+	metrics *metrics
+	poked   chan struct{}
+	heard   chan heard
+	view    atomic.Pointer[atoll.Cluster]
+
+	verdicts map[atoll.Region]health.Verdict
+	level    map[atoll.Origin]time.Time // when a member was last known to have all
+	mu       sync.Mutex
+	behind   []replication.Lag // of the members, as the core last said
+}
+
+// heard is a health datagram.
+type heard struct {
+	from atoll.NodeID
+	t    wire.Type
+	body []byte
+}
+
+func newMonitor(n *Node) *monitor {
+	m := &monitor{
+		n: n, tracker: health.New(health.Config{Self: n.cfg.Node}), metrics: newMetrics(n),
+		poked: make(chan struct{}, 1), heard: make(chan heard, 256),
+		verdicts: make(map[atoll.Region]health.Verdict),
+		level:    make(map[atoll.Origin]time.Time),
+	}
+	m.view.Store(&atoll.Cluster{Name: n.cfg.CA.Cluster, Self: n.cfg.Node})
+	return m
+}
+
+// Cluster returns what this node knows of the cluster now.
+func (n *Node) Cluster() atoll.Cluster { return *n.monitor.view.Load() }
+
+// poke makes the monitor look again soon.
+func (m *monitor) poke() {
+	select {
+	case m.poked <- struct{}{}:
+	default:
+	}
+}
+
+// datagram hands a health datagram over; a flood is dropped.
+func (m *monitor) datagram(from atoll.NodeID, t wire.Type, body []byte) {
+	if t == wire.TypeProbe { // answered at once: a busy monitor is not a dead node
+		if seq, err := wire.DecodeProbe(body); err == nil {
+			ready := len(m.n.Ready()) == 0
+			m.n.transport.SendDatagram(from, wire.AppendReply(nil, seq, ready))
+		}
+		return
+	}
+	select {
+	case m.heard <- heard{from, t, slices.Clone(body)}:
+	default:
+	}
+}
+
+func (m *monitor) run(ctx context.Context) {
+	m.enroll(ctx)
+	m.relayout(ctx)
+	tick := time.NewTimer(0)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case h := <-m.heard:
+			if !m.hear(h) {
+				continue
+			}
+		case c := <-m.n.changes:
+			m.reload(ctx, c.Keyspace)
+		case <-m.poked:
+		case <-tick.C:
+			m.survey(ctx)
+			tick.Reset(surveyEvery)
+		}
+		m.judge()
+		m.publish()
+	}
+}
+
+// enroll enters the roster, again and again until it works.
+func (m *monitor) enroll(ctx context.Context) {
+	select {
+	case <-m.n.started:
+	case <-ctx.Done():
+		return
+	}
+	if err := m.n.enroll(ctx); err != nil && ctx.Err() == nil {
+		m.n.cfg.Logger.Warn("could not enter the roster", "err", err)
+	}
+}
+
+// reload reads a system keyspace again that changed.
+func (m *monitor) reload(ctx context.Context, ks atoll.Keyspace) {
+	switch ks {
+	case rosterSpace:
+		m.n.loadRoster()
+		m.relayout(ctx)
+	case settingsSpace:
+		m.n.loadSettings()
+	case drainSpace:
+		m.n.loadDrains()
+	}
+}
+
+// relayout tells core, health and transport who the members are.
+func (m *monitor) relayout(ctx context.Context) {
+	regions := map[atoll.Region]*health.Region{m.n.cfg.Node.Region(): new(m.n.region(m.n.cfg.Node))}
+	var layout replication.Layout
+	for _, x := range m.n.membersNow() {
+		layout.Members = append(layout.Members,
+			replication.Member{Origin: x.Origin, Node: x.Node, Region: x.Region})
+		r := regions[x.Region]
+		if r == nil {
+			r = &health.Region{Name: x.Region, Lat: x.Lat, Lon: x.Lon}
+			regions[x.Region] = r
+		}
+		if !slices.Contains(r.Nodes, x.Node) {
+			r.Nodes = append(r.Nodes, x.Node)
+		}
+		if x.Node != m.n.cfg.Node {
+			_ = m.n.transport.Connect(x.Peer)
+		}
+	}
+	var list []health.Region
+	for _, name := range slices.Sorted(maps.Keys(regions)) {
+		list = append(list, *regions[name])
+	}
+	m.tracker.SetRegions(list)
+	m.n.loop.feed(ctx, layout)
+}
+
+// survey looks at what nobody tells: the disk, and how far the members are.
+func (m *monitor) survey(ctx context.Context) {
+	_ = m.n.loop.look(ctx, func(c *replication.Core) {
+		lags, stats := c.Lags(), c.Stats()
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.behind = lags
+		m.metrics.stats.Store(&stats)
+	})
+}
+
+// hear takes a health datagram in; false when it changed nothing.
+func (m *monitor) hear(h heard) bool {
+	now := m.n.cfg.Clock()
+	switch h.t {
+	case wire.TypeReply:
+		seq, ready, err := wire.DecodeReply(h.body)
+		if err != nil {
+			return false
+		}
+		return m.tracker.Observe(now, health.Reply{OK: true, Ready: ready,
+			Probe: health.Probe{Region: h.from.Region(), Node: h.from, Seq: seq}})
+	case wire.TypeVotes:
+		votes, err := wire.DecodeVotes(h.body)
+		if err != nil {
+			return false
+		}
+		list := make([]health.Vote, len(votes))
+		for i, v := range votes {
+			list[i] = health.Vote{About: v.About, Up: v.Up}
+		}
+		return m.tracker.Vote(now, h.from, list)
+	}
+	return false
+}
+
+// judge lets the tracker decide, and sends what it wants said.
+func (m *monitor) judge() {
+	m.tracker.SetReady(len(m.n.Ready()) == 0)
+	out := m.tracker.Tick(m.n.cfg.Clock())
+	for _, p := range out.Probes {
+		m.n.transport.SendDatagram(p.Node, wire.AppendProbe(nil, p.Seq))
+	}
+	for votes := range slices.Chunk(out.Cast, votesPerDatagram) {
+		list := make([]wire.Vote, len(votes))
+		for i, v := range votes {
+			list[i] = wire.Vote{About: v.About, Up: v.Up}
+		}
+		b := wire.AppendVotes(nil, list)
+		for _, p := range m.n.transport.Peers() {
+			m.n.transport.SendDatagram(p.Node, b)
+		}
+	}
+	clear(m.verdicts)
+	for _, v := range out.Verdicts {
+		m.verdicts[v.Region] = v
+	}
+	for _, v := range out.Changed {
+		m.n.cfg.Logger.Info("region changed", "region", v.Region, "state", v.State)
+	}
+}
+
+// publish makes a new snapshot of the cluster.
+func (m *monitor) publish() {
+	c := &atoll.Cluster{Name: m.n.cfg.CA.Cluster, Self: m.n.cfg.Node,
+		Clocks: make(map[atoll.Keyspace]map[atoll.Origin]uint64)}
+	views := make(map[atoll.Region]*atoll.RegionView)
+	m.n.roster.RLock()
+	drained := m.n.roster.drained
+	m.n.roster.RUnlock()
+	for _, x := range m.n.membersNow() {
+		v := views[x.Region]
+		if v == nil {
+			v = &atoll.RegionView{Name: x.Region, Lat: x.Lat, Lon: x.Lon,
+				State: m.state(x.Region, drained), Votes: m.verdicts[x.Region].Votes}
+			views[x.Region] = v
+		}
+		node := m.node(x)
+		v.Nodes = append(v.Nodes, node)
+		if node.State == atoll.StateUp || v.State != atoll.StateUp {
+			v.Addresses = append(v.Addresses, x.Addresses...)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(views)) {
+		v := views[name]
+		slices.Sort(v.Addresses)
+		v.Addresses = slices.Compact(v.Addresses)
+		slices.SortFunc(v.Nodes, func(a, b atoll.NodeView) int { return cmp.Compare(a.ID, b.ID) })
+		c.Regions = append(c.Regions, *v)
+	}
+	m.view.Store(c)
+}
+
+// state returns what users call the state of a region.
+func (m *monitor) state(r atoll.Region, drained map[atoll.Region]bool) string {
+	s := cmp.Or(m.verdicts[r].State, atoll.StateStarting)
+	if drained[r] && s == atoll.StateUp {
+		return atoll.StateDrained
+	}
+	return s
+}
+
+// node returns the view of one member.
+func (m *monitor) node(x member) atoll.NodeView {
+	v := atoll.NodeView{ID: x.Node, Origin: x.Origin, Addr: x.Peer, State: atoll.StateDown}
+	if x.Node == m.n.cfg.Node {
+		v.State = atoll.StateUp
+		return v
+	}
+	for _, p := range m.n.transport.Peers() {
+		if p.Node == x.Node {
+			v.State, v.RTT = atoll.StateUp, m.n.transport.RTT(x.Node)
+		}
+	}
+	now := m.n.cfg.Clock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, l := range m.behind {
+		if l.Origin == x.Origin {
+			v.Behind.Dots = l.Dots
+		}
+	}
+	if v.Behind.Dots == 0 || m.level[x.Origin].IsZero() {
+		m.level[x.Origin] = now
+	}
+	v.Behind.Lag = now.Sub(m.level[x.Origin])
+	return v
+}

@@ -1,0 +1,43 @@
+package replication
+
+import (
+	"bytes"
+
+	"github.com/atolledge/atoll"
+)
+
+// Lag says how many dots that are here a member has not reported.
+type Lag struct {
+	Origin atoll.Origin
+	Dots   uint64
+}
+
+// Lags returns the lag of every other member.
+func (c *Core) Lags() []Lag {
+	var lags []Lag
+	for _, m := range c.members {
+		if m.Origin == c.self.Origin {
+			continue
+		}
+		l := Lag{Origin: m.Origin}
+		for _, s := range c.spaces {
+			for _, p := range s.parts {
+				for r := range p.clock.Minus(*p.report(m.Origin)) {
+					l.Dots += r.Len()
+				}
+			}
+		}
+		lags = append(lags, l)
+	}
+	return lags
+}
+
+// Holds reports whether a view has any partition of a keyspace.
+func Holds(v View, ks atoll.Keyspace) bool {
+	from := prefix(kindMeta, ks, 0)
+	space := from[:len(from)-2]
+	for k := range v.Scan(space, after(space)) {
+		return bytes.HasPrefix(k, space)
+	}
+	return false
+}
