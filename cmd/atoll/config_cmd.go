@@ -4,11 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"reflect"
 	"strings"
 
-	"github.com/alecthomas/kong"
 	"github.com/goccy/go-yaml"
 )
 
@@ -47,16 +45,13 @@ func failed(err error) error {
 }
 
 type configShowCmd struct {
-	Config string       `placeholder:"FILE" help:"YAML file."`
-	Flags  kong.Plugins `embed:""`
-	JSON   bool         `name:"json" help:"Print the result as JSON."`
-
-	keys *keyFlags
+	configured
+	JSON bool `name:"json" help:"Print the result as JSON."`
 }
 
 // Run prints the configuration that start would run with.
 func (c *configShowCmd) Run(std *stdio) error {
-	effective, err := loadConfig(c.Config, c.keys.given(), os.Getenv)
+	effective, err := c.load()
 	if err != nil {
 		return err
 	}

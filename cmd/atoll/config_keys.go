@@ -7,9 +7,12 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"os"
 	"reflect"
 	"strconv"
 	"strings"
+
+	"github.com/alecthomas/kong"
 )
 
 //go:embed config.go
@@ -144,6 +147,26 @@ func newKeyFlags() *keyFlags {
 	}
 	k.flags = reflect.New(reflect.StructOf(fields)).Interface()
 	return k
+}
+
+// configured is what a command that runs with a configuration embeds: --config and
+// a flag for each key.
+type configured struct {
+	Config string       `placeholder:"FILE" help:"YAML file; atoll config sample prints one."`
+	Flags  kong.Plugins `embed:""`
+
+	keys *keyFlags
+}
+
+// prepare makes the flags. It is called before the command line is parsed.
+func (c *configured) prepare() {
+	c.keys = newKeyFlags()
+	c.Flags = kong.Plugins{c.keys.flags}
+}
+
+// load returns the configuration in force, checked; errors are misuse.
+func (c *configured) load() (config, error) {
+	return loadConfig(c.Config, c.keys.given(), os.Getenv)
 }
 
 // given returns the text of the flags that stood on the command line, by key.

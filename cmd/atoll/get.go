@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -47,6 +48,17 @@ type fetched struct {
 	Doc       json.RawMessage `json:"doc"`
 }
 
+// conflict is one cell whose concurrent values did not all win.
+type conflict struct {
+	Path, Kind string
+	Values     []struct {
+		Value          json.RawMessage
+		Origin, Region string
+		Time           time.Time
+		Winner         bool
+	}
+}
+
 // Run prints the document, exactly as the node has it.
 func (c *getCmd) Run(ctx context.Context, io *stdio) error {
 	path, err := c.path()
@@ -78,15 +90,7 @@ func (c *getCmd) Run(ctx context.Context, io *stdio) error {
 func (c *getCmd) conflicts(ctx context.Context, io *stdio, ask call) error {
 	var answer struct {
 		Doc       json.RawMessage
-		Conflicts []struct {
-			Path, Kind string
-			Values     []struct {
-				Value          json.RawMessage
-				Origin, Region string
-				Time           time.Time
-				Winner         bool
-			}
-		}
+		Conflicts []conflict
 	}
 	body, err := c.decode(ctx, ask, &answer)
 	if err != nil {
@@ -97,25 +101,22 @@ func (c *getCmd) conflicts(ctx context.Context, io *stdio, ask call) error {
 		return nil
 	}
 	io.printf("%s\n", answer.Doc)
-	for _, conflict := range answer.Conflicts {
-		path := conflict.Path
-		if path == "" {
-			path = "(document)"
-		}
-		io.printf("%s %s\n", path, conflict.Kind)
-		for _, v := range conflict.Values {
-			mark := "lost"
-			if v.Winner {
-				mark = "won"
-			}
-			from := v.Region
-			if from == "" {
-				from = v.Origin
-			}
-			io.printf("  %-4s %s  %s %s\n", mark, v.Value, from, v.Time.Format(time.RFC3339Nano))
-		}
+	for _, c := range answer.Conflicts {
+		c.print(io)
 	}
 	return nil
+}
+
+func (c *conflict) print(io *stdio) {
+	io.printf("%s %s\n", cmp.Or(c.Path, "(document)"), c.Kind)
+	for _, v := range c.Values {
+		mark := "lost"
+		if v.Winner {
+			mark = "won"
+		}
+		from := cmp.Or(v.Region, v.Origin)
+		io.printf("  %-4s %s  %s %s\n", mark, v.Value, from, v.Time.Format(time.RFC3339Nano))
+	}
 }
 
 func sessionHeader(token string) http.Header {

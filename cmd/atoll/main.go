@@ -48,8 +48,7 @@ func main() {
 // run carries out one command line and returns its exit code.
 func run(ctx context.Context, args []string) int {
 	app := &cli{}
-	app.Config.Show.keys = newKeyFlags()
-	app.Config.Show.Flags = kong.Plugins{app.Config.Show.keys.flags}
+	app.Config.Show.prepare()
 	parser, err := kong.New(app,
 		kong.Name("atoll"),
 		kong.Description("One binary that makes a region: documents, GeoDNS and cache that agree."),
