@@ -157,6 +157,21 @@ func TestEqualDistancesByName(t *testing.T) {
 	}
 }
 
+// TestManyEqualDistancesByName has so many that an unstable sort shows.
+func TestManyEqualDistancesByName(t *testing.T) {
+	var c atoll.Cluster
+	for i := range 60 {
+		r := island(fmt.Sprintf("r%02d", i), float64(i%2), 1, fmt.Sprintf("127.0.0.%d", i+1))
+		c.Regions = append(c.Regions, r)
+	}
+	_, list := NewWorld(c).Explain(at(Point{0, 1}), 4)
+	for i, l := range list {
+		if want := fmt.Sprintf("r%02d", 2*(i%30)+i/30); string(l.Region) != want {
+			t.Fatalf("place %d is %s, want %s", i, l.Region, want)
+		}
+	}
+}
+
 func TestKM(t *testing.T) {
 	for _, c := range []struct {
 		a, b Point
