@@ -48,7 +48,7 @@ type call struct {
 	body   io.Reader
 }
 
-// do sends c. A status of 400 and more is an error: an *atoll.Error with what
+// do sends c. A status of 300 and more is an error: an *atoll.Error with what
 // the problem says. The caller closes the body of an answer.
 func (r *remote) do(ctx context.Context, c call) (*http.Response, error) {
 	base, err := url.Parse(r.API)
@@ -78,7 +78,7 @@ func (r *remote) do(ctx context.Context, c call) (*http.Response, error) {
 	if err != nil {
 		return nil, unreachable(r.API, err)
 	}
-	if resp.StatusCode >= 400 {
+	if resp.StatusCode >= 300 {
 		defer resp.Body.Close()
 		return nil, problemOf(resp)
 	}

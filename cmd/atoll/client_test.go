@@ -4,6 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -141,6 +146,114 @@ func file(t *testing.T, path string) *os.File {
 	}
 	t.Cleanup(func() { f.Close() })
 	return f
+}
+
+// TestInterrupted stops a command while it waits for an answer.
+func TestInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		cancel()
+		<-r.Context().Done()
+	}))
+	defer server.Close()
+	c := statusCmd{remote{API: server.URL}}
+	if err := c.Run(ctx, &stdio{}); err == nil || err.Error() != "interrupted" {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestRedirect meets a server that sends the command elsewhere, with its token:
+// no node does that.
+func TestRedirect(t *testing.T) {
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		t.Error("the redirect was followed")
+	}))
+	defer other.Close()
+	server := httptest.NewServer(http.RedirectHandler(other.URL, http.StatusTemporaryRedirect))
+	defer server.Close()
+	r := remote{API: server.URL, Token: "t"}
+	if _, _, err := r.bytes(t.Context(), call{method: http.MethodGet, path: "/"}); err == nil {
+		t.Error("a redirect was taken for an answer")
+	}
+}
+
+// TestHTTPS trusts a node's certificate by --cacert only.
+func TestHTTPS(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if got := r.Header.Get("Authorization"); got != "Bearer t" {
+			t.Errorf("Authorization: %q", got)
+		}
+	}))
+	defer server.Close()
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	r := remote{API: server.URL, Token: "t"}
+	ask := call{method: http.MethodGet, path: "/"}
+	_, _, err := r.bytes(t.Context(), ask)
+	if err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("without its CA: %v", err)
+	}
+	r.CACert = filepath.Join(t.TempDir(), "ca.pem")
+	block := &pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}
+	if err := os.WriteFile(r.CACert, pem.EncodeToMemory(block), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := r.bytes(t.Context(), ask); err != nil {
+		t.Errorf("with its CA: %v", err)
+	}
+}
+
+// TestMeter draws on what stands for a terminal, and not elsewhere.
+func TestMeter(t *testing.T) {
+	var screen bytes.Buffer
+	sent := &counted{r: strings.NewReader("0123456789")}
+	m := &meter{w: &screen, sent: sent, total: 20}
+	m.clear()
+	if screen.Len() != 0 {
+		t.Errorf("cleared what was not drawn: %q", screen.String())
+	}
+	if _, err := io.Copy(io.Discard, sent); err != nil {
+		t.Fatal(err)
+	}
+	m.draw(7)
+	m.clear()
+	m.clear()
+	want := "\r\x1b[K7 documents, 50 % of the file sent\r\x1b[K"
+	if screen.String() != want {
+		t.Errorf("drew %q, want %q", screen.String(), want)
+	}
+	plain := newMeter(file(t, filepath.Join(t.TempDir(), "log")), sent, 0)
+	if plain.w != nil {
+		t.Error("a file is no terminal")
+	}
+	plain.draw(1)
+	plain.clear()
+}
+
+// TestReport holds the exit codes and the form of what stands on stderr.
+func TestReport(t *testing.T) {
+	known := atoll.Errorf(atoll.TooLarge, "too long").WithHint("less").WithLimit("bytes", 9)
+	tests := []struct {
+		err  error
+		code int
+		want string
+	}{
+		{nil, 0, ""},
+		{errors.New("no"), 1, "atoll wan cut: no\n"},
+		{known, 1, "atoll wan cut: too-large: too long\n  limit: bytes, 9\n  hint: less\n"},
+		{fmt.Errorf("put: %w", known), 1,
+			"atoll wan cut: put: too-large: too long\n  limit: bytes, 9\n  hint: less\n"},
+		{misuse("what"), 2, "atoll wan cut: what\n"},
+		{misused(known), 2, "atoll wan cut: too-large: too long\n  limit: bytes, 9\n  hint: less\n"},
+		{failed(misuse("not so")), 1, "atoll wan cut: not so\n"},
+		{misused(nil), 0, ""},
+	}
+	for _, tt := range tests {
+		var w bytes.Buffer
+		if code := report(&w, "wan cut <a> <b>", tt.err); code != tt.code || w.String() != tt.want {
+			t.Errorf("%v: exit %d, %q; want %d, %q", tt.err, code, w.String(), tt.code, tt.want)
+		}
+	}
 }
 
 func TestParseOperation(t *testing.T) {

@@ -43,6 +43,11 @@ func TestScripts(t *testing.T) {
 			env.Setenv("ATOLL_API", open)
 			env.Setenv("GUARDED", guarded)
 			env.Setenv("STRANGER", stranger.URL)
+			stars, err := filepath.Abs(filepath.Join("sample", "stars.ndjson"))
+			if err != nil {
+				return err
+			}
+			env.Setenv("STARS", stars)
 			env.Setenv("SECRET", secret)
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // or each command takes a second longer
 			return nil

@@ -1,9 +1,36 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
+
+// TestRun reads the two files from a folder and writes the third.
+func TestRun(t *testing.T) {
+	dir := t.TempDir()
+	out := filepath.Join(dir, "stars.ndjson")
+	if err := run(dir, out); err == nil {
+		t.Error("nothing to read, and no error")
+	}
+	for name, text := range map[string]string{
+		"stars.6.json":   `{"features":[{"id":1,"properties":{"mag":2},"geometry":{}}]}`,
+		"starnames.json": `{"1":{"name":"One"}}`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := run(dir, out); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(out)
+	want := `{"id":"hip-1","name":"One","magnitude":2,"ra":0,"dec":0}` + "\n"
+	if err != nil || string(got) != want {
+		t.Errorf("got %s (%v), want %s", got, err, want)
+	}
+}
 
 func TestConvert(t *testing.T) {
 	const names = `{"2":{"name":"Sirius","c":"CMa","desig":"α"},"3":{"c":"Car"}}`
