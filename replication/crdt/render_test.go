@@ -1,6 +1,7 @@
 package crdt
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -235,6 +236,36 @@ func BenchmarkPut(b *testing.B) {
 		}
 		if err := Put(NewEdit(d, "k", 1, 1, 1), tree); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// TestItems compares the scanner with the standard library's reading.
+func TestItems(t *testing.T) {
+	for _, array := range []string{
+		`[]`, `[1]`, `[1,2.5,null]`, `["a,b","c"]`, `["]","[","{"]`, `["\"",",\\",1]`, `["\\\",[",[2]]`,
+		`[[],{},[[1,","]],{"a,":[1,2],"b\"]":"}"}]`, `["",""]`,
+	} {
+		var want []json.RawMessage
+		if err := json.Unmarshal([]byte(array), &want); err != nil {
+			t.Fatal(err)
+		}
+		got := slices.Collect(items([]byte(array)))
+		if !slices.EqualFunc(got, want, func(a []byte, b json.RawMessage) bool {
+			return string(a) == string(b)
+		}) {
+			t.Errorf("%s: got %q, want %q", array, got, want)
+		}
+		for item := range items([]byte(array)) {
+			if string(item) != string(want[0]) {
+				t.Errorf("%s begins with %q", array, item)
+			}
+			break
+		}
+	}
+	for _, broken := range []string{"", "[", `["`, `["\`, "]", "[1,", "[[1]"} {
+		if n := len(slices.Collect(items([]byte(broken)))); n > 1 {
+			t.Errorf("%q: got %d items", broken, n)
 		}
 	}
 }
