@@ -503,12 +503,15 @@ func TestMetricsAndAccessLog(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	f, g := newFake(), openGuard(t)
+	mount := func(prefix string) []api.Mount {
+		return []api.Mount{{Prefix: prefix, Handler: http.NotFoundHandler()}}
+	}
 	for name, c := range map[string]api.Config{
 		"no node":      {Guard: g},
 		"no guard":     {Node: f},
 		"a bad host":   {Node: f, Guard: g, Hosts: []string{"http://x"}},
-		"a bad mount":  {Node: f, Guard: g, Mounts: []api.Mount{{Prefix: "console/", Handler: http.NotFoundHandler()}}},
-		"an open end":  {Node: f, Guard: g, Mounts: []api.Mount{{Prefix: "/console", Handler: http.NotFoundHandler()}}},
+		"a bad mount":  {Node: f, Guard: g, Mounts: mount("console/")},
+		"an open end":  {Node: f, Guard: g, Mounts: mount("/console")},
 		"an empty one": {Node: f, Guard: g, Mounts: []api.Mount{{Prefix: "/console/"}}},
 	} {
 		if _, err := api.New(c); err == nil {

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,22 +23,6 @@ const (
 	importReport  = 1000        // records between two lines of progress
 	importBeat    = time.Second // or this long, whichever comes first
 )
-
-// progress is a line that an import answers with. The last one has done.
-type progress struct {
-	Imported int      `json:"imported" doc:"documents that are written"`
-	Failed   int      `json:"failed" doc:"records that are not"`
-	Done     bool     `json:"done,omitempty" doc:"this is the last line"`
-	TookMS   float64  `json:"took_ms,omitempty"`
-	Problem  *problem `json:"problem,omitempty" doc:"why the rest was not read"`
-}
-
-// rejected is a line that an import answers with for a bad record.
-type rejected struct {
-	Line    int     `json:"line" doc:"of NDJSON, or the number of the array's element; from 1"`
-	Key     string  `json:"key,omitempty"`
-	Problem problem `json:"problem"`
-}
 
 // job is one record on its way to the node.
 type job struct {
@@ -89,7 +72,7 @@ func (s *Server) importDocuments(w *response, q *request) error {
 		_ = w.control.SetReadDeadline(s.now()) // frees a reader that waits for its client
 	}
 	go im.run(ctx, &stalling{ctx, w, q.Body})
-	if err = im.report(w, halt); err != nil {
+	if err = newReport(im, w, halt).run(); err != nil {
 		halt()
 	}
 	for range im.outcomes { // until run has ended: it uses the request
@@ -210,90 +193,6 @@ func (im *importer) writeOne(ctx context.Context, j job) (err error) {
 	req.Key, req.Body = j.key, j.body
 	_, err = im.s.node.Write(ctx, req)
 	return err
-}
-
-// report turns outcomes into lines of the answer until the last one. An error
-// means that nothing was sent yet, or that the client is gone.
-func (im *importer) report(w *response, halt func()) error {
-	start, sent := im.s.now(), im.s.now()
-	var sum progress
-	var stop error // why no more records are taken
-	var buf bytes.Buffer
-	for o := range im.outcomes {
-		switch {
-		case o.line == 0:
-			if stop == nil {
-				stop = o.err
-			}
-			continue
-		case o.err == nil:
-			sum.Imported++
-		default:
-			sum.Failed++
-		}
-		if o.err != nil && stop == nil {
-			if concernsAll(o.err) {
-				stop = o.err
-				halt()
-			} else if err := im.reject(&buf, o); err != nil {
-				return err
-			}
-		}
-		quiet := im.s.now().Sub(sent)
-		if (sum.Imported+sum.Failed)%importReport == 0 || quiet >= importBeat {
-			if err := encode(&buf, sum); err != nil {
-				return err
-			}
-		} else if buf.Len() == 0 || len(im.outcomes) > 0 && buf.Len() < importUnit {
-			continue
-		}
-		sent = im.s.now()
-		if err := send(w, &buf); err != nil {
-			return err
-		}
-	}
-	if stop != nil && sum.Imported == 0 && w.status == 0 && buf.Len() == 0 {
-		return stop
-	}
-	sum.Done, sum.TookMS = true, milliseconds(im.s.now().Sub(start))
-	if stop != nil {
-		im.s.logCause(im.q, stop, w.broken != nil)
-		p := newProblem(stop, im.q.trace.ID())
-		sum.Problem = &p
-	}
-	if err := encode(&buf, sum); err != nil {
-		return err
-	}
-	return send(w, &buf)
-}
-
-func (im *importer) reject(buf *bytes.Buffer, o outcome) error {
-	if kindOf(atoll.KindOf(o.err)).kind == atoll.Internal {
-		im.s.logCause(im.q, o.err, false)
-	}
-	return encode(buf, rejected{o.line, string(o.key), newProblem(o.err, im.q.trace.ID())})
-}
-
-// concernsAll reports whether an error would meet every other record as well.
-func concernsAll(err error) bool {
-	switch atoll.KindOf(err) {
-	case atoll.UnknownKeyspace, atoll.DiskFull, atoll.ShuttingDown, atoll.Fenced,
-		atoll.DurabilityImpossible:
-		return true
-	}
-	return errors.Is(err, context.Canceled)
-}
-
-// send passes lines on to the client, now.
-func send(w *response, buf *bytes.Buffer) error {
-	if w.status == 0 {
-		w.Header().Set("Content-Type", typeNDJSON)
-	}
-	if _, err := w.Write(buf.Bytes()); err != nil {
-		return err
-	}
-	buf.Reset()
-	return w.FlushError()
 }
 
 // streamError says why a stream cannot be read to its end.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -259,40 +260,32 @@ func TestImportIsFullDuplex(t *testing.T) {
 }
 
 // TestImportKeepsWritesInFlight holds every write until as many run at once as
-// there may be: with fewer the import would never end.
+// there should be: with fewer the import would never end.
 func TestImportKeepsWritesInFlight(t *testing.T) {
 	const want = 48 // of 64 writers; keys fall on them by hash
 	f := newFake()
 	var mu sync.Mutex
 	inFlight, most := 0, 0
 	enough := make(chan struct{})
-	f.onWrite = func(context.Context, atoll.Write) error {
-		mu.Lock()
-		inFlight++
-		if most = max(most, inFlight); inFlight == want {
-			close(enough)
-		}
-		mu.Unlock()
-		<-enough
+	add := func(n int) {
 		mu.Lock()
 		defer mu.Unlock()
-		inFlight--
+		inFlight += n
+		if inFlight > most {
+			if most = inFlight; most == want {
+				close(enough)
+			}
+		}
+	}
+	f.onWrite = func(context.Context, atoll.Write) error {
+		add(1)
+		defer add(-1)
+		<-enough
 		return nil
 	}
 	var body strings.Builder
 	for i := range 3000 {
 		fmt.Fprintf(&body, `{"k":"key-%d"}`+"\n", i)
-	}
-	var once sync.Once
-	inner := f.onWrite
-	f.onWrite = func(ctx context.Context, w atoll.Write) error {
-		select {
-		case <-enough:
-			once.Do(func() {})
-			return nil
-		default:
-			return inner(ctx, w)
-		}
 	}
 	got := open(t, f).imported("/v1/docs/x/_import?key=k", nil, body.String())
 	if got.Imported != 3000 || most < want || most > 64 {
@@ -301,6 +294,46 @@ func TestImportKeepsWritesInFlight(t *testing.T) {
 	if got.progress < 3 {
 		t.Errorf("%d lines of progress", got.progress)
 	}
+}
+
+// TestImportHoldsLittle: writers that are stuck stop the reader, however large
+// the records are.
+func TestImportHoldsLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		release := make(chan struct{})
+		f.onWrite = func(context.Context, atoll.Write) error { <-release; return nil }
+		srv := newServer(t, f)
+		const size = 512 << 10
+		body := &counted{r: strings.NewReader(strings.Repeat(
+			`{"key":"k","doc":"`+strings.Repeat("x", size)+"\"}\n", 64))}
+		r := httptest.NewRequest("POST", "/v1/docs/x/_import", body)
+		r.Host, r.RemoteAddr = "localhost", "127.0.0.1:1"
+		w := httptest.NewRecorder()
+		done := make(chan struct{})
+		go func() { defer close(done); srv.ServeHTTP(w, r) }()
+		synctest.Wait() // until nothing moves any more
+		if most := 16<<20 + 2*size; body.n > most {
+			t.Errorf("%d bytes were read, want at most %d", body.n, most)
+		}
+		close(release)
+		<-done
+		if !strings.Contains(w.Body.String(), `"imported":64,"failed":0,"done":true`) {
+			t.Errorf("got %s", w.Body)
+		}
+	})
+}
+
+// counted counts what is read from it.
+type counted struct {
+	r io.Reader
+	n int
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += n
+	return n, err
 }
 
 // TestImportKeepsOrderOfAKey: the last record of a key wins, however many

@@ -21,7 +21,7 @@ const (
 type settings struct {
 	Name       string `json:"name" put:"optional"`
 	TTLMS      int64  `json:"ttl_ms" put:"optional" doc:"of a write that names no TTL; 0: for ever"`
-	Conflict   string `json:"conflict" put:"optional" doc:"add-wins: an edit survives a concurrent delete"`
+	Conflict   string `json:"conflict" put:"optional" doc:"add-wins: edits survive concurrent deletes"`
 	Cache      string `json:"cache" put:"optional" doc:"reserved: empty"`
 	Placement  string `json:"placement" put:"optional" doc:"everywhere"`
 	Partitions int    `json:"partitions" put:"optional" doc:"fixed when a keyspace is made"`

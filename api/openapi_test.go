@@ -324,8 +324,10 @@ func TestAnswersToTheByte(t *testing.T) {
 		c.Explain = func(name, ip string) (any, error) { return []string{name, ip}, nil }
 	})
 	record(srv, "PUT", star, nil, `{"name":"a"}`)
-	const lost = `{"value":null,"origin":"0000000000000abc","region":"","time":"2026-03-01T11:30:00.123Z","winner":false}`
-	const won = `{"value":"a","origin":"0000000000000001","region":"tokyo","time":"2026-03-01T11:30:00.123Z","winner":true}`
+	const lost = `{"value":null,"origin":"0000000000000abc","region":"",` +
+		`"time":"2026-03-01T11:30:00.123Z","winner":false}`
+	const won = `{"value":"a","origin":"0000000000000001","region":"tokyo",` +
+		`"time":"2026-03-01T11:30:00.123Z","winner":true}`
 	for path, want := range map[string]string{
 		star + "?conflicts=1": `{"doc":{"name":"a"},"conflicts":[{"path":"/name","kind":"register",` +
 			`"values":[` + won + `,` + lost + `]}]}`,

@@ -45,7 +45,7 @@ var kinds = []kind{
 	{atoll.DurabilityImpossible, http.StatusConflict, "The cluster cannot be that durable"},
 	{atoll.RateLimited, http.StatusTooManyRequests, "Too many requests"},
 	{atoll.BehindSession, http.StatusServiceUnavailable, "This region is behind the session"},
-	{atoll.DurabilityNotReached, http.StatusServiceUnavailable, "Written, not yet as durable as asked"},
+	{atoll.DurabilityNotReached, http.StatusServiceUnavailable, "Written, not as durable as asked"},
 	{atoll.Fenced, http.StatusServiceUnavailable, "This node takes no writes"},
 	{atoll.ShuttingDown, http.StatusServiceUnavailable, "This node is shutting down"},
 	{atoll.DiskFull, http.StatusInsufficientStorage, "The disk is below its reserve"},

@@ -81,7 +81,8 @@ func documentRoutes() []route {
 			},
 			headers: reads,
 			answers: []answer{{200, "A page.", []string{sessionHeader}, []content{{typeJSON, page{}}}}},
-			kinds:   []atoll.Kind{atoll.UnknownKeyspace, atoll.KeyTooLong, atoll.BadKey, atoll.BehindSession},
+			kinds: []atoll.Kind{atoll.UnknownKeyspace, atoll.KeyTooLong, atoll.BadKey,
+				atoll.BehindSession},
 		}},
 		{"POST", "/v1/docs/{keyspace}/_import", guard.Writer, (*Server).importDocuments, importAbout()},
 		{"GET", "/v1/docs/{keyspace}/_export", guard.Reader, (*Server).exportDocuments, about{
