@@ -30,6 +30,7 @@ func (s *Server) readBody(w *response, q *request, limit int64) ([]byte, error) 
 	// A deadline left behind would look like a client that went away.
 	_ = w.control.SetReadDeadline(time.Time{})
 	if err != nil {
+		w.last(q)
 		return nil, bodyError(err, limit)
 	}
 	return body, nil

@@ -62,9 +62,7 @@ func (s *Server) importDocuments(w *response, q *request) error {
 	// HTTP/1.1 a body that was not read to its end leaves net/http reading where
 	// the next request would be: the connection has no next request.
 	_ = w.control.EnableFullDuplex()
-	if q.ProtoMajor == 1 {
-		w.Header().Set("Connection", "close")
-	}
+	w.last(q)
 	ctx, cancel := context.WithCancel(q.Context())
 	defer cancel()
 	halt := func() {

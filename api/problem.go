@@ -125,3 +125,13 @@ func fail(w http.ResponseWriter, err error, trace string) error {
 	}
 	return writeJSONAs(w, p.Status, typeProblem, p)
 }
+
+// Refuse answers a request of a mounted handler with err, as every other error
+// of the API is answered.
+func Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	trace := ""
+	if q, ok := r.Context().Value(contextKey{}).(*request); ok {
+		trace = q.trace.ID()
+	}
+	_ = fail(w, err, trace)
+}

@@ -73,6 +73,14 @@ func (w *response) finish() {
 	w.arm()
 }
 
+// last makes this the last answer of an HTTP/1.1 connection: where its body
+// ends is not known. HTTP/2 has other streams on it, which go on.
+func (w *response) last(q *request) {
+	if q.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close")
+	}
+}
+
 // hurry gives the rest of a body that nobody wants BodyTimeout to arrive:
 // net/http reads some of it, so that the connection can be used again.
 func (w *response) hurry() { _ = w.control.SetReadDeadline(w.now().Add(BodyTimeout)) }
