@@ -280,3 +280,9 @@ func (n *Node) begin(ctx context.Context) error {
 func (n *Node) region(nodes ...atoll.NodeID) health.Region {
 	return health.Region{Name: n.cfg.Node.Region(), Lat: n.cfg.Lat, Lon: n.cfg.Lon, Nodes: nodes}
 }
+
+// Digest returns a number that is equal on nodes that have seen the same.
+func (n *Node) Digest(ctx context.Context) (sum uint64, err error) {
+	err = n.loop.look(ctx, func(c *replication.Core) { sum = c.Digest() })
+	return sum, err
+}

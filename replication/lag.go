@@ -2,6 +2,9 @@ package replication
 
 import (
 	"bytes"
+	"encoding/binary"
+
+	"github.com/cespare/xxhash/v2"
 
 	"github.com/atolledge/atoll"
 )
@@ -40,4 +43,17 @@ func Holds(v View, ks atoll.Keyspace) bool {
 		return bytes.HasPrefix(k, space)
 	}
 	return false
+}
+
+// Digest covers every partition's clock: replicas that have seen the same have
+// the same.
+func (c *Core) Digest() uint64 {
+	h := xxhash.New()
+	for _, s := range c.spaces {
+		if sum := s.hash(); sum != 0 {
+			_, _ = h.WriteString(string(s.name))
+			_, _ = h.Write(binary.BigEndian.AppendUint64(nil, sum))
+		}
+	}
+	return h.Sum64()
 }

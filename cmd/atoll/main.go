@@ -20,6 +20,8 @@ const (
 
 // cli is the command line: a subcommand a field, each in a file of its own name.
 type cli struct {
+	Dev     devCmd     `cmd:"" help:"Start three regions on this machine, with real distances."`
+	Start   startCmd   `cmd:"" help:"Start one node."`
 	Get     getCmd     `cmd:"" help:"Print a document."`
 	Put     putCmd     `cmd:"" help:"Write a whole document."`
 	Patch   patchCmd   `cmd:"" help:"Change parts of a document."`
@@ -40,6 +42,7 @@ type cli struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	code := run(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)
@@ -49,6 +52,7 @@ func main() {
 func run(ctx context.Context, args []string) int {
 	app := &cli{}
 	app.Config.Show.prepare()
+	app.Start.prepare()
 	parser, err := kong.New(app,
 		kong.Name("atoll"),
 		kong.Description("One binary that makes a region: documents, GeoDNS and cache that agree."),
