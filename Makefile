@@ -36,6 +36,7 @@ clients: build ## real clients against a real world: deploy/check/*.sh
 smoke: ## every fuzzer for five seconds
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=5s
 
+# Unbounded, minimizing what is merely interesting would take all of a short time.
 fuzz: ## every fuzzer for FUZZTIME each; they are found, not listed
 	@found=$$(go test -list '^Fuzz' $(PKGS) | awk \
 	  '/^Fuzz/ {name[++n] = $$1} /^ok/ {for (i = 1; i <= n; i++) print $$2, name[i]; n = 0}'); \
@@ -43,7 +44,7 @@ fuzz: ## every fuzzer for FUZZTIME each; they are found, not listed
 	while read -r pkg name; do \
 	  [ -n "$$pkg" ] || continue; \
 	  echo "$$pkg $$name"; \
-	  go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$pkg"; \
+	  go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x "$$pkg"; \
 	done <<<"$$found"
 
 bench: ## benchmarks; BENCH is a pattern

@@ -11,6 +11,8 @@ import (
 
 	"github.com/atolledge/atoll"
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/token"
 )
 
 // maxConfig bounds a configuration file, in bytes.
@@ -63,8 +65,21 @@ func readLimited(path string, limit int64) ([]byte, error) {
 
 // parseConfig reads one YAML document into c. Keys that are not there keep what
 // c has; keys that c does not know are refused with the line and the nearest
-// known key.
-func parseConfig(c *config, name string, text []byte) error {
+// known key. Tags, anchors and aliases are refused: nothing here needs them, and
+// the decoder falls over some.
+func parseConfig(c *config, name string, text []byte) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = misuse("%s: the YAML reader gave up: %v", name, p)
+		}
+	}()
+	for _, t := range lexer.Tokenize(string(text)) {
+		switch t.Type {
+		case token.TagType, token.AnchorType, token.AliasType:
+			return misuse("%s line %d: tags, anchors and aliases are not for this file",
+				name, t.Position.Line)
+		}
+	}
 	d := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict())
 	read := *c
 	switch err := d.Decode(&read); err {
