@@ -152,32 +152,36 @@ func TestPullHoldsTheWriterBackAndStopsIt(t *testing.T) {
 
 func TestPullEndsWithItsContextAndWithTheConnection(t *testing.T) {
 	sea := newSea(t)
-	ended := make(chan struct{}, 2)
+	var began, ended atomic.Int32
 	w := sea.start("washington/1")
-	f := sea.start("frankfurt/1", answers(func(ctx context.Context, _ []byte, w *PullWriter) error {
+	f := sea.start("frankfurt/1", answers(func(ctx context.Context, _ []byte, _ *PullWriter) error {
+		began.Add(1)
 		<-ctx.Done()
-		ended <- struct{}{}
+		ended.Add(1)
 		return ctx.Err()
 	}))
 	w.meets(f)
 	ctx, cancel := context.WithCancel(t.Context())
-	p, err := w.OpenPull(ctx, "frankfurt/1", []byte("q"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cancel()
-	if _, err := collect(p); !errors.Is(err, context.Canceled) {
-		t.Errorf("after cancel: %v", err)
-	}
-	<-ended
-	p, err = w.OpenPull(t.Context(), "frankfurt/1", []byte("q"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.Disconnect("frankfurt/1")
-	<-ended
-	if _, err := collect(p); err == nil || err == io.EOF {
-		t.Errorf("after the connection: %v", err)
+	defer cancel()
+	for n, c := range []struct {
+		ctx  context.Context
+		stop func()
+		want error // nil: any but io.EOF
+	}{
+		{ctx, cancel, context.Canceled},
+		{t.Context(), func() { w.Disconnect("frankfurt/1") }, nil},
+	} {
+		p, err := w.OpenPull(c.ctx, "frankfurt/1", []byte("q"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		until(t, "the handler runs", func() bool { return int(began.Load()) == n+1 })
+		c.stop()
+		_, err = collect(p)
+		if err == nil || err == io.EOF || c.want != nil && !errors.Is(err, c.want) {
+			t.Errorf("way %d of ending: %v", n, err)
+		}
+		until(t, "the handler ends", func() bool { return int(ended.Load()) == n+1 })
 	}
 }
 
