@@ -179,7 +179,7 @@ func TestRedirect(t *testing.T) {
 
 // TestHTTPS trusts a node's certificate by --cacert only.
 func TestHTTPS(t *testing.T) {
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if got := r.Header.Get("Authorization"); got != "Bearer t" {
 			t.Errorf("Authorization: %q", got)
 		}
@@ -313,7 +313,8 @@ func FuzzReadPage(f *testing.F) {
 	for _, s := range []string{
 		`{"items":[{"key":"a","etag":"e","doc":{"x":1}},{"key":"b","doc":null}],"next":"b"}`,
 		`{"items":[],"next":null}`, `{"next":"a","items":[{"key":"a"}],"more":[1,{}]}`,
-		`{}`, `[]`, ``, `{"items":[`, `{"items":{}}`, `{"items":[1]}`, `{"next":1}`, `{"items":[]`, `{"iTems":[{}],"neXt":"0"}`,
+		`{}`, `[]`, ``, `{"items":[`, `{"items":{}}`, `{"items":[1]}`, `{"next":1}`, `{"items":[]`,
+		`{"iTems":[{}],"neXt":"0"}`,
 	} {
 		f.Add([]byte(s))
 	}

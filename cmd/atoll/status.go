@@ -116,5 +116,5 @@ func (n *nodeView) behind() string {
 	if n.Behind.Dots == 0 {
 		return "-"
 	}
-	return fmt.Sprintf("%d writes, %.1f s", n.Behind.Dots, n.Behind.MS/1000)
+	return fmt.Sprintf("%d dots, %.1f s", n.Behind.Dots, n.Behind.MS/1000)
 }
