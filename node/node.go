@@ -71,7 +71,6 @@ type Node struct {
 	greeted chan atoll.NodeID
 	changes chan replication.Change // of system keyspaces, for the monitor
 	work    sync.WaitGroup
-	pulls   sync.Map // SessionID -> cancel
 
 	fenced   atomic.Bool
 	stopping atomic.Bool
@@ -109,6 +108,7 @@ func New(cfg Config) (*Node, error) {
 	n.loop.release = n.release
 	n.monitor = newMonitor(n)
 	n.loadSystem()
+	n.monitor.publish() // what the roster on disk says is better than nothing
 	return n, nil
 }
 
@@ -152,8 +152,8 @@ func (n *Node) Run(ctx context.Context) error {
 		_ = n.membership.Leave(200 * time.Millisecond)
 		return nil
 	case err := <-failed:
-		if ctx.Err() != nil {
-			return nil
+		if err == nil || n.ctx.Err() != nil {
+			return nil // closed or killed
 		}
 		return fmt.Errorf("node %s: %w", n.cfg.Node, err)
 	}

@@ -33,7 +33,7 @@ func (n *Node) Write(ctx context.Context, w atoll.Write) (atoll.Written, error) 
 	}
 	// A condition is on what the session has seen, and a token may be widened only
 	// to a replica that holds all of it.
-	if len(w.IfMatch) > 0 || len(w.IfNoneMatch) > 0 || token.pinned != 0 ||
+	if w.IfMatch != nil || w.IfNoneMatch != nil || token.pinned != 0 ||
 		len(w.Session) > atoll.MaxToken/2 {
 		if err := n.await(ctx, token); err != nil {
 			return atoll.Written{}, err
@@ -107,7 +107,7 @@ func precondition(w atoll.Write, exists bool, d *crdt.Doc) error {
 		return exists && (slices.Contains(tags, "*") || slices.Contains(tags, d.ETag()))
 	}
 	switch {
-	case len(w.IfMatch) > 0 && !match(w.IfMatch):
+	case w.IfMatch != nil && !match(w.IfMatch):
 		return atoll.Errorf(atoll.PreconditionFailed, "If-Match does not match the document here").
 			WithHint("read it again and repeat the change on what you see")
 	case len(w.IfNoneMatch) > 0 && match(w.IfNoneMatch):

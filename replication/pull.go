@@ -13,9 +13,6 @@ import (
 // retryPull is the mean time before a failed pull is tried again.
 const retryPull = 500 * time.Millisecond
 
-// maxMet bounds the documents that one pull remembers as changed on both sides.
-const maxMet = 4096
-
 // SessionID names one pull of this run of the process.
 type SessionID uint64
 
@@ -43,9 +40,8 @@ type session struct {
 	p     *partition
 	begun bool
 	full  bool
-	had   uint64                 // dots here when it began
-	clock crdt.Clock             // the source's, of the instant of its documents
-	own   map[atoll.Key]struct{} // documents changed here that the source has not seen
+	had   uint64     // dots here when it began
+	clock crdt.Clock // the source's, of the instant of its documents
 }
 
 // startPulls opens the pulls that are due, as far as there is room.
@@ -152,15 +148,6 @@ func (c *Core) pullBegin(s *session, m Begin) {
 	if s.full {
 		c.stats.FullPulls++
 		c.beginStage(s.p, m.Clock)
-		return
-	}
-	s.own = make(map[atoll.Key]struct{})
-	for r := range s.p.clock.Minus(m.Clock) {
-		for _, key := range scanIndex(c.view, s.p.Keyspace, s.p.Partition, r) {
-			if s.own[key] = struct{}{}; len(s.own) >= maxMet {
-				return
-			}
-		}
 	}
 }
 
@@ -209,6 +196,7 @@ func (s *session) honest(m *Doc) bool {
 // join takes in one whole document of the answer to an indexed pull.
 func (c *Core) join(s *session, m Doc) {
 	p := s.p
+	old := p.clock.Clone()
 	after := p.clock.Clone()
 	for _, r := range m.Runs {
 		after.AddRun(r)
@@ -219,7 +207,8 @@ func (c *Core) join(s *session, m Doc) {
 	c.stats.PulledDocs++
 	before := c.loadDoc(p, m.Key)
 	d := before.Clone()
-	d.Join(&m.Doc, &s.clock, p.clock.Has, after.Has)
+	had := old.Has
+	d.Join(&m.Doc, &s.clock, had, after.Has)
 	c.saveDoc(p, m.Key, &d)
 	for _, r := range m.Runs {
 		if !p.clock.HasRun(r) {
@@ -231,7 +220,36 @@ func (c *Core) join(s *session, m Doc) {
 	for i := range m.Doc.Entries {
 		c.hlc.Observe(m.Doc.Entries[i].Time, c.now)
 	}
-	_, both := s.own[m.Key]
-	del := both && d.Visible() && before.Visible() != m.Doc.Visible()
-	c.changed(p, m.Key, d, both && d.Contested() > before.Contested(), del)
+	c.changed(p, m.Key, d, d.Contested() > before.Contested(), metJoin(&before, &d, had, true))
+}
+
+// metJoin reports whether a join brought an edit and a deletion together that
+// had not seen each other. Every write but a deletion leaves an existence cell,
+// which names the one that it replaced. had says what was seen before the join;
+// news that dots came, be it without a trace.
+func metJoin(before, after *crdt.Doc, had func(crdt.Dot) bool, news bool) bool {
+	if !after.Visible() {
+		return false
+	}
+	here := before.Visible()
+	for i := range after.Entries {
+		x := &after.Entries[i]
+		if x.Kind != crdt.Existence || x.Path != "" || before.Has(x.Dot) {
+			continue
+		}
+		if here {
+			return false // what came was an edit
+		}
+		if replaced, ok := x.Replaced(); ok && had(replaced) {
+			return true // an edit of what had been deleted here
+		}
+	}
+	return here && (news && !before.Resets() || lost(before, after))
+}
+
+// lost reports whether an entry that shows went.
+func lost(before, after *crdt.Doc) bool {
+	return slices.ContainsFunc(before.Entries, func(x crdt.Entry) bool {
+		return x.Kind != crdt.ResetOf && x.Kind != crdt.Expiry && !after.Has(x.Dot)
+	})
 }

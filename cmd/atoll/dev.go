@@ -104,7 +104,24 @@ func (w *world) settle(ctx context.Context, set *sample.Set, std *stdio) error {
 			return err
 		}
 	}
-	return w.until(ctx, w.agreed)
+	if err := w.until(ctx, w.agreed); err != nil {
+		return err
+	}
+	return w.until(ctx, w.known)
+}
+
+// known reports whether every node knows that all others have what it has.
+func (w *world) known(context.Context) bool {
+	for _, h := range w.living() {
+		for _, r := range h.node.Cluster().Regions {
+			for _, n := range r.Nodes {
+				if n.Behind.Dots > 0 {
+					return false
+				}
+			}
+		}
+	}
+	return true
 }
 
 // until waits for a condition of the world; giving up is no failure.

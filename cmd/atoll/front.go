@@ -27,42 +27,46 @@ type front struct {
 	work   sync.WaitGroup
 }
 
-func newFront(w *world) (f *front, err error) {
-	f = &front{w: w, cancel: func() {}}
-	defer func() {
-		if err != nil {
-			f.close()
-		}
-	}()
-	if f.http, err = listenTCP("HTTP", frontHTTP); err != nil {
+func newFront(w *world) (*front, error) {
+	f := &front{w: w, cancel: func() {}}
+	if err := f.open(); err != nil {
+		f.close()
 		return nil, err
+	}
+	return f, nil
+}
+
+// open binds the world's addresses and makes what answers there.
+func (f *front) open() (err error) {
+	if f.http, err = listenTCP("HTTP", frontHTTP); err != nil {
+		return err
 	}
 	if f.tcp, err = listenTCP("DNS", frontDNS); err != nil {
-		return nil, err
+		return err
 	}
 	if f.udp, err = net.ListenPacket("udp", frontDNS); err != nil {
-		return nil, busy("DNS", "udp", frontDNS, err)
+		return busy("DNS", "udp", frontDNS, err)
 	}
-	pass := passing{w}
+	w, pass := f.w, passing{f.w}
 	f.dns, err = newDNS(hostConfig{
 		https: ":8443", zones: []geodns.Zone{{Name: zoneName}}, places: w.places,
 	}, pass.Cluster, nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	anyone, err := guard.New(nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s, err := api.New(api.Config{
 		Node: pass, Guard: anyone, Hosts: []string{"*.atoll.test"}, Explain: explainer(f.dns),
 		Mounts: w.mounts(), Logger: w.cfg.log,
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	f.api = api.NewHTTPServer(s, w.cfg.log)
-	return f, nil
+	return nil
 }
 
 func (f *front) run() {
@@ -88,11 +92,18 @@ func (f *front) close() {
 	f.work.Wait()
 }
 
-// passing is an api.Node that passes each call to the first living node.
+// passing is an api.Node that passes each call to the first living node that is
+// ready.
 type passing struct{ w *world }
 
 func (p passing) node() (api.Node, error) {
-	if alive := p.w.living(); len(alive) > 0 {
+	alive := p.w.living()
+	for _, h := range alive {
+		if len(h.node.Ready()) == 0 {
+			return h.node, nil
+		}
+	}
+	if len(alive) > 0 {
 		return alive[0].node, nil
 	}
 	return nil, atoll.Errorf(atoll.ShuttingDown, "no node of the dev world is running").
@@ -267,7 +278,7 @@ func (w *world) links() any {
 		l := link{From: string(s.From), To: string(s.To), Loss: s.Loss, Cut: s.Cut,
 			RTTMS: ms(2 * s.OneWay), JitterMS: ms(s.Jitter)}
 		l.Packets.Sent, l.Packets.Delivered = s.Sent, s.Delivered
-		l.Packets.Dropped = s.Sent - s.Delivered
+		l.Packets.Dropped = s.Blocked + s.Lost + s.Overflow
 		all = append(all, l)
 	}
 	return map[string]any{"links": all}

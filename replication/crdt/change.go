@@ -24,9 +24,9 @@ func Size(d *Doc) (n int) {
 // each cell of t gets a new dot. Errors are atoll.TooLarge; the edit must then
 // be thrown away.
 func Put(e *Edit, t Tree) error {
-	before := Size(&e.doc)
+	before, replaced := Size(&e.doc), e.doc.latest()
 	sets := e.wipe()
-	e.Add("", Existence, nil)
+	e.Add("", Existence, replaced)
 	if err := e.write("", t, sets); err != nil {
 		return err
 	}
@@ -290,8 +290,9 @@ func (e *Edit) touch(existed bool) {
 
 // here replaces the document's existence cell.
 func (e *Edit) here() {
+	replaced := e.doc.latest()
 	e.Drop(func(x *Entry) bool { return x.Path == "" && x.Kind == Existence })
-	e.Add("", Existence, nil)
+	e.Add("", Existence, replaced)
 }
 
 // fits refuses a document over its limit unless it shrank from before bytes.

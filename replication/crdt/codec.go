@@ -281,7 +281,7 @@ func DecodeDoc(b []byte) (Doc, []byte, error) {
 		e.Path = prev[:n] + Path(in.string())
 		e.Kind = Kind(in.byte())
 		s := in.uvarint()
-		if s >= uint64(len(stamps)) || len(e.Path) > MaxPath {
+		if s >= uint64(len(stamps)) || !e.Path.valid() {
 			in.fail()
 			break
 		}
@@ -331,7 +331,7 @@ func DecodeDelta(b []byte) (Delta, []byte, error) {
 		seq := x.Dots.First + in.uvarint()
 		a.Dot = Dot{x.Dots.Origin, seq}
 		a.Value = in.string()
-		if seq < x.Dots.First || seq > x.Dots.Last || len(a.Path) > MaxPath ||
+		if seq < x.Dots.First || seq > x.Dots.Last || !a.Path.valid() ||
 			i > 0 && x.Adds[i-1].Dot.Seq >= seq {
 			in.fail()
 			break

@@ -1,5 +1,39 @@
 package crdt
 
+import (
+	"encoding/binary"
+
+	"github.com/atolledge/atoll"
+)
+
+// latest returns what the next existence cell of the document says that it
+// replaces: the dot of the latest one, or nothing.
+func (d *Doc) latest() []byte {
+	var last *Entry
+	for x := range d.at("", Existence) {
+		if last == nil || x.Later(last) {
+			last = x
+		}
+	}
+	if last == nil {
+		return nil
+	}
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, 12), uint64(last.Dot.Origin))
+	return binary.AppendUvarint(b, last.Dot.Seq)
+}
+
+// Replaced returns the dot of the existence cell that x, one of the document
+// itself, replaced: x is then an edit of what was there. ok is false when x made
+// the document.
+func (x *Entry) Replaced() (d Dot, ok bool) {
+	if x.Kind != Existence || x.Path != "" || len(x.Value) == 0 {
+		return Dot{}, false
+	}
+	in := reader{b: x.Value}
+	d = Dot{atoll.Origin(in.uint64()), in.uvarint()}
+	return d, in.done()
+}
+
 // Visible reports whether a reader sees a document: whether anything but reset
 // entries, a deadline and unknown kinds is live.
 func (d *Doc) Visible() bool {

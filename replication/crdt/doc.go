@@ -31,7 +31,7 @@ type Kind uint8
 
 // The kinds of cells. The numbers are part of the wire and store formats.
 const (
-	Existence Kind = 1 // the document (path "") or an empty object is here; no value
+	Existence Kind = 1 // the document (path "") or an empty object is here, see Replaced
 	Register  Kind = 2 // one JSON scalar or array; concurrent values are kept
 	Element   Kind = 3 // one member of an add-wins set; the value is its JSON
 	CounterOf Kind = 4 // one origin's counter row, see Row

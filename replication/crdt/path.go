@@ -80,5 +80,14 @@ func ParsePointer(s string) (p Path, ok bool) {
 	return p, true
 }
 
-// MaxPath is the length limit of a Path in bytes.
-const MaxPath = 1 << 20
+// Limits of a Path that comes from elsewhere: bytes, and names.
+const (
+	MaxPath  = 1 << 20
+	maxNames = 2 * MaxDepth // merged paths are no deeper than written ones; be lenient
+)
+
+// valid reports whether p has the form of a path, within the limits.
+func (p Path) valid() bool {
+	return len(p) <= MaxPath && (p == "" || strings.HasSuffix(string(p), "\x00\x01")) &&
+		strings.Count(string(p), "\x00\x01") <= maxNames
+}
