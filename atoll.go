@@ -242,7 +242,7 @@ type Cluster struct {
 	Name    string
 	Self    NodeID
 	Regions []RegionView // in order of name
-	Clocks  map[Keyspace]map[Origin]uint64
+	Clocks  map[Keyspace]map[Origin]uint64 // dots seen here; read only
 }
 
 // The states of a region and of a node.

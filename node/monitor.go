@@ -35,6 +35,7 @@ type monitor struct {
 	level    map[atoll.Origin]time.Time // when a member was last known to have all
 	mu       sync.Mutex
 	behind   []replication.Lag // of the members, as the core last said
+	seen     map[atoll.Keyspace]map[atoll.Origin]uint64
 }
 
 // heard is a health datagram.
@@ -161,10 +162,10 @@ func (m *monitor) relayout(ctx context.Context) {
 // survey looks at what nobody tells: the disk, and how far the members are.
 func (m *monitor) survey(ctx context.Context) {
 	_ = m.n.loop.look(ctx, func(c *replication.Core) {
-		lags, stats := c.Lags(), c.Stats()
+		lags, stats, seen := c.Lags(), c.Stats(), c.Seen()
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		m.behind = lags
+		m.behind, m.seen = lags, seen
 		m.metrics.stats.Store(&stats)
 	})
 }
@@ -222,8 +223,9 @@ func (m *monitor) judge() {
 
 // publish makes a new snapshot of the cluster.
 func (m *monitor) publish() {
-	c := &atoll.Cluster{Name: m.n.cfg.CA.Cluster, Self: m.n.cfg.Node,
-		Clocks: make(map[atoll.Keyspace]map[atoll.Origin]uint64)}
+	m.mu.Lock()
+	c := &atoll.Cluster{Name: m.n.cfg.CA.Cluster, Self: m.n.cfg.Node, Clocks: m.seen}
+	m.mu.Unlock()
 	views := make(map[atoll.Region]*atoll.RegionView)
 	m.n.roster.RLock()
 	drained := m.n.roster.drained

@@ -43,6 +43,7 @@ type roster struct {
 type settings struct {
 	sync.RWMutex
 	spaces map[atoll.Keyspace]atoll.Settings
+	making sync.Mutex // held while a first write makes a keyspace
 }
 
 // document of _settings.
@@ -218,6 +219,14 @@ func (n *Node) writable(ctx context.Context, ks atoll.Keyspace) (atoll.Settings,
 	if n.cfg.ExplicitKeyspaces {
 		return s, atoll.Errorf(atoll.UnknownKeyspace, "there is no keyspace %q", ks).
 			WithHint("keyspaces.create is explicit: make it with PUT /v1/keyspaces/" + string(ks))
+	}
+	n.settings.making.Lock()
+	defer n.settings.making.Unlock()
+	n.settings.RLock()
+	s, ok = n.settings.spaces[ks]
+	n.settings.RUnlock()
+	if ok {
+		return s, nil // made while this call waited
 	}
 	_, err := n.Configure(ctx, ks, atoll.Settings{})
 	return s, err

@@ -35,6 +35,23 @@ func (c *Core) Lags() []Lag {
 	return lags
 }
 
+// Seen returns how many dots of each origin are here, by keyspace.
+func (c *Core) Seen() map[atoll.Keyspace]map[atoll.Origin]uint64 {
+	seen := make(map[atoll.Keyspace]map[atoll.Origin]uint64)
+	for _, s := range c.spaces {
+		dots := make(map[atoll.Origin]uint64)
+		for _, p := range s.parts {
+			for _, r := range p.clock.Runs() {
+				dots[r.Origin] += r.Len()
+			}
+		}
+		if len(dots) > 0 {
+			seen[s.name] = dots
+		}
+	}
+	return seen
+}
+
 // Holds reports whether a view has any partition of a keyspace.
 func Holds(v View, ks atoll.Keyspace) bool {
 	from := prefix(kindMeta, ks, 0)

@@ -61,6 +61,10 @@ func (c *Core) edit(in Mutate, doc *crdt.Doc) (*partition, *crdt.Delta, error) {
 	if !ok {
 		return p, nil, nil
 	}
+	if size := delta.Size(); size > MaxDelta {
+		return nil, nil, atoll.Errorf(atoll.TooLarge, "the change has %d bytes", size).
+			WithHint("make it in several requests").WithLimit("change bytes", MaxDelta)
+	}
 	c.saveDoc(p, in.Key, doc)
 	c.saveRun(p, delta.Dots, in.Key)
 	c.saveMeta(p)

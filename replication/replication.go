@@ -29,7 +29,7 @@ import (
 // Limits and intervals of a Core.
 const (
 	MaxKeyspaces = 1024 // more are refused, so a peer cannot fill the memory
-	MaxDelta     = 6 << 20
+	MaxDelta     = 6 << 20 // bytes of one mutation: it travels in one frame
 	MaxPulls     = 32      // pull sessions that a node has open at once
 	MaxPullDots  = 1 << 20 // more missing dots are answered by a full pull
 	MaxWaits     = 1 << 16 // calls that wait for peers or for a clock

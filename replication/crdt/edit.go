@@ -94,6 +94,15 @@ func (e *Edit) Delta() (d Delta, ok bool) {
 	return d, true
 }
 
+// Size returns about how many bytes x has on its way, and not less.
+func (x *Delta) Size() int {
+	n := len(x.Key) + 64 + 18*len(x.Drops)
+	for i := range x.Adds {
+		n += len(x.Adds[i].Path) + len(x.Adds[i].Value) + 16
+	}
+	return n
+}
+
 // Apply takes x into d. has says which dots are in the replica's clock before
 // x; the caller has checked that x's own are not, and adds them afterwards.
 func (d *Doc) Apply(x *Delta, has func(Dot) bool) {
