@@ -19,7 +19,12 @@ type nodeCmd struct {
 type nodeListCmd struct{ remote }
 
 // devNode is a node of the dev world.
-type devNode struct{ ID, Region, State, HTTP string }
+type devNode struct {
+	ID     string `json:"id"`
+	Region string `json:"region"`
+	State  string `json:"state"` // running or killed
+	HTTP   string `json:"http"`
+}
 
 func (r *remote) devNodes(ctx context.Context) ([]devNode, []byte, error) {
 	var all struct{ Nodes []devNode }

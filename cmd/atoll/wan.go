@@ -23,12 +23,20 @@ type wanShowCmd struct{ remote }
 
 // link is one direction between two regions.
 type link struct {
-	From, To string
+	From     string  `json:"from"`
+	To       string  `json:"to"`
 	RTTMS    float64 `json:"rtt_ms"`
 	JitterMS float64 `json:"jitter_ms"`
-	Loss     float64 // 0..1
-	Cut      bool
-	Packets  struct{ Sent, Delivered, Dropped uint64 }
+	Loss     float64 `json:"loss"` // 0..1
+	Cut      bool    `json:"cut"`
+	Packets  packets `json:"packets"`
+}
+
+// packets counts since the world began. Those on their way are in Sent only.
+type packets struct {
+	Sent      uint64 `json:"sent"`
+	Delivered uint64 `json:"delivered"`
+	Dropped   uint64 `json:"dropped"`
 }
 
 // Run prints the links of the dev world.
