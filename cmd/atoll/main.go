@@ -35,6 +35,7 @@ type cli struct {
 	Explain explainCmd `cmd:"" help:"Say why DNS answers a name as it does."`
 	WAN     wanCmd     `cmd:"" name:"wan" help:"Show and shake the links of the dev world."`
 	Node    nodeCmd    `cmd:"" help:"List, kill and start the nodes of the dev world."`
+	Sim     simCmd     `cmd:"" name:"sim" help:"Run the replication core in virtual time, with any fault."`
 	Config  configCmd  `cmd:"" help:"Print, check and explain configurations."`
 	CA      caCmd      `cmd:"" name:"ca" help:"Make a cluster's CA and its nodes' certificates."`
 	Version versionCmd `cmd:"" help:"Print the version."`

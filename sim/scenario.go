@@ -1,0 +1,289 @@
+package sim
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/atolledge/atoll"
+	"github.com/atolledge/atoll/sim/check"
+)
+
+// Scenario is what a scenario file says, in YAML with strict keys. Durations are
+// Go durations with a precision of one millisecond.
+type Scenario struct {
+	// Version of this format: 1.
+	Version int `yaml:"version"`
+	// Name of the scenario: letters, digits and hyphens.
+	Name string `yaml:"name"`
+	// Description is a sentence that sim list shows.
+	Description string   `yaml:"description"`
+	Topology    Topology `yaml:"topology"`
+	Links       LinkSpec `yaml:"links"`
+	Workload    WorkSpec `yaml:"workload"`
+	Faults      Faults   `yaml:"faults"`
+	Phases      Phases   `yaml:"phases"`
+	// Checks are the properties to hold; without any, all of them.
+	Checks []check.Property `yaml:"checks"`
+}
+
+// Topology says which nodes there are and how far apart.
+type Topology struct {
+	// Regions and how many nodes each has, such as {tokyo: 2}.
+	Regions map[string]int `yaml:"regions"`
+	// RTT is the round trip between two regions in ms, such as
+	// {frankfurt-tokyo: 229}. Pairs that are not named have to be built-in cities.
+	RTT map[string]int64 `yaml:"rtt"`
+	// Skew is how far clocks may be off at most, ahead or behind.
+	Skew time.Duration `yaml:"skew"`
+	// Disk is what a synced commit takes; without it, 0.3 ms.
+	Disk time.Duration `yaml:"disk"`
+}
+
+// LinkSpec is the quality of all links. Parts are per cent, such as 0.5%.
+type LinkSpec struct {
+	Jitter time.Duration `yaml:"jitter"` // at most
+	Loss   string        `yaml:"loss"`   // of messages
+	Dup    string        `yaml:"dup"`    // of messages: these arrive twice
+	Late   string        `yaml:"late"`   // of messages: these are overtaken
+	Break  string        `yaml:"break"`  // of answers to pulls: these break off
+}
+
+// WorkSpec is what clients do.
+type WorkSpec struct {
+	// Clients per region; they take its nodes in turn.
+	Clients int `yaml:"clients"`
+	// Rate is writes per second of each client, in the mean.
+	Rate int64 `yaml:"rate"`
+	// Mix says how often each operation is made, as weights.
+	Mix Mix `yaml:"mix"`
+	// Keys is how many documents there are.
+	Keys int `yaml:"keys"`
+	// Zipf makes the k-th key 1/k as popular as the first.
+	Zipf bool `yaml:"zipf"`
+	// Partitions is 64, or 1 to have all documents in one.
+	Partitions int `yaml:"partitions"`
+}
+
+// Faults are a list with times and a random process; either may be missing.
+type Faults struct {
+	Timed  []TimedFault `yaml:"timed"`
+	Random Process      `yaml:"random"`
+}
+
+// TimedFault is one fault at its time.
+type TimedFault struct {
+	At time.Duration `yaml:"at"`
+	// Do is partition, oneway, slow, crash, trim or heal.
+	Do string `yaml:"do"`
+	// Between are the one or two regions or nodes of a partition, oneway or slow;
+	// one alone is meant against all others.
+	Between []string `yaml:"between"`
+	// Node that crashes, or drops its index.
+	Node string `yaml:"node"`
+	// By is what slow adds to each message.
+	By time.Duration `yaml:"by"`
+	// For is how long it lasts; without it, until the next heal or the calm.
+	For time.Duration `yaml:"for"`
+}
+
+// Process throws for a fault in each interval.
+type Process struct {
+	Every time.Duration `yaml:"every"`
+	// Last is how long a fault lasts in the mean.
+	Last time.Duration `yaml:"last"`
+	// Kinds are weights by what TimedFault.Do names, without heal.
+	Kinds map[string]int `yaml:"kinds"`
+}
+
+// Phases say how long a run takes.
+type Phases struct {
+	// Chaos is when clients write and faults happen.
+	Chaos time.Duration `yaml:"chaos"`
+	// Settle is within what the replicas have to agree after that.
+	Settle time.Duration `yaml:"settle"`
+}
+
+// Plan makes the plan of a seed. Errors are *atoll.Error values.
+func (s *Scenario) Plan(seed uint64) (*Plan, error) {
+	p := &Plan{Version: planVersion, Scenario: s.Name, Seed: seed, Chunk: 64,
+		Chaos: s.Phases.Chaos.Milliseconds(), Settle: s.Phases.Settle.Milliseconds(),
+		Disk: s.Topology.Disk.Milliseconds(), Checks: s.Checks}
+	if len(p.Checks) == 0 {
+		p.Checks = check.Properties()
+	}
+	for _, step := range []func(*Plan) error{s.topology, s.links, s.workload, s.faults} {
+		if err := step(p); err != nil {
+			return nil, err
+		}
+	}
+	p.sortFaults()
+	return p, p.Check()
+}
+
+func (s *Scenario) topology(p *Plan) error {
+	if len(s.Topology.Regions) == 0 {
+		return bad("topology.regions is empty").WithHint("such as regions: {tokyo: 2, london: 1}")
+	}
+	p.Regions = slices.Sorted(maps.Keys(s.Topology.Regions))
+	skew, nodes := s.Topology.Skew.Milliseconds(), 0
+	if skew < 0 || skew > maxDelay {
+		return bad("topology.skew: %v, want 0 to %d ms", s.Topology.Skew, maxDelay)
+	}
+	for _, r := range p.Regions {
+		n := s.Topology.Regions[r]
+		if nodes += max(n, 0); n < 1 || nodes > MaxNodes {
+			return bad("topology.regions.%s: %d nodes, want 1, and %d in all", r, n, MaxNodes)
+		}
+		for i := range n {
+			d := chance(p.Seed).draw(ofPlan, uint64(len(p.Nodes)), 1, 0)
+			p.Nodes = append(p.Nodes, Node{ID: atoll.NodeID(fmt.Sprintf("%s/%d", r, i+1)),
+				Skew: d.throw(2*skew+1) - skew})
+		}
+	}
+	return s.distances(p)
+}
+
+func (s *Scenario) distances(p *Plan) error {
+	named := 0
+	p.RTT = make([][]int64, len(p.Regions))
+	for i := range p.RTT {
+		p.RTT[i] = make([]int64, len(p.Regions))
+	}
+	for i, a := range p.Regions {
+		for j, b := range p.Regions[:i] {
+			rtt, ok := s.Topology.RTT[a+"-"+b]
+			if !ok {
+				rtt, ok = s.Topology.RTT[b+"-"+a]
+			}
+			if ok {
+				named++
+			} else {
+				var err error
+				if rtt, err = CityRTT(a, b); err != nil {
+					return err
+				}
+			}
+			p.RTT[i][j], p.RTT[j][i] = rtt, rtt
+		}
+	}
+	if named != len(s.Topology.RTT) {
+		return bad("topology.rtt names a pair of regions that are not there, or one twice").
+			WithHint(fmt.Sprintf("write REGION-REGION; regions are %v", p.Regions))
+	}
+	return nil
+}
+
+func (s *Scenario) links(p *Plan) (err error) {
+	l := &s.Links
+	p.Links.Jitter = l.Jitter.Milliseconds()
+	for _, part := range []struct {
+		key, text string
+		to        *int64
+	}{
+		{"loss", l.Loss, &p.Links.Loss}, {"dup", l.Dup, &p.Links.Dup},
+		{"late", l.Late, &p.Links.Late}, {"break", l.Break, &p.Links.Break},
+	} {
+		if *part.to, err = percent(part.text); err != nil {
+			return bad("links.%s: %v", part.key, err)
+		}
+	}
+	return nil
+}
+
+// percent reads "0.5%" as parts per million; "" is 0.
+func percent(text string) (int64, error) {
+	whole, frac, _ := strings.Cut(strings.TrimSuffix(text, "%"), ".")
+	if text == "" {
+		return 0, nil
+	}
+	if len(frac) > 4 || !strings.HasSuffix(text, "%") {
+		return 0, fmt.Errorf("%q, want per cent such as 0.5%%, with up to four decimals", text)
+	}
+	ppm, err := strconv.ParseUint(whole+frac+strings.Repeat("0", 4-len(frac)), 10, 32)
+	if err != nil || ppm > million {
+		return 0, fmt.Errorf("%q, want 0%% to 100%%", text)
+	}
+	return int64(ppm), nil
+}
+
+func (s *Scenario) workload(p *Plan) error {
+	w := &s.Workload
+	p.Workload = Workload{Keyspace: "sim", Keys: w.Keys, Zipf: w.Zipf, Mix: w.Mix}
+	switch w.Partitions {
+	case 1:
+		p.Workload.Keyspace = "_sim"
+	case 0, 64:
+	default:
+		return bad("workload.partitions: %d, want 64 or 1", w.Partitions)
+	}
+	if w.Clients < 0 || w.Clients*len(p.Regions) > MaxClients {
+		return bad("workload.clients: %d in each region, want 0 to %d in all", w.Clients, MaxClients)
+	}
+	if w.Clients > 0 && (w.Rate < 1 || w.Rate > 1000) {
+		return bad("workload.rate: %d writes per second, want 1 to 1000", w.Rate)
+	}
+	for _, r := range p.Regions {
+		for i := range w.Clients {
+			id := fmt.Sprintf("%s/%d", r, 1+i%s.Topology.Regions[r])
+			p.Workload.Clients = append(p.Workload.Clients, atoll.NodeID(id))
+		}
+	}
+	p.Workload.Gap = 1000 / cmp.Or(w.Rate, 1)
+	return nil
+}
+
+func (s *Scenario) faults(p *Plan) error {
+	for i, t := range s.Faults.Timed {
+		f := Fault{At: t.At.Milliseconds(), For: t.For.Milliseconds(), Kind: t.Do, A: t.Node,
+			By: t.By.Milliseconds()}
+		links := f.onLinks()
+		if len(t.Between) > 2 || links != (len(t.Between) > 0) || (f.Kind == Slow) != (t.By > 0) {
+			return bad("faults.timed[%d]: %s does not go with the keys beside it", i, t.Do).WithHint(
+				"partition, oneway and slow take between: [A, B] or [A]; slow takes by:; " +
+					"crash and trim take node:")
+		}
+		if links {
+			f.A, f.B = t.Between[0], append(t.Between, "")[1]
+		}
+		if err := p.checkFault(f); err != nil {
+			return bad("faults.timed[%d]: %v", i, err)
+		}
+		p.Faults = append(p.Faults, f)
+	}
+	return s.Faults.Random.faults(p)
+}
+
+// faults throws for one fault in each interval of the chaos.
+func (r *Process) faults(p *Plan) error {
+	if r.Every == 0 && len(r.Kinds) == 0 {
+		return nil
+	}
+	every, last := r.Every.Milliseconds(), r.Last.Milliseconds()
+	if every < 1 || last < 1 || p.Chaos/every > MaxFaults {
+		return bad("faults.random: every and last have to be at least 1ms, with up to %d faults",
+			MaxFaults)
+	}
+	weights, sum := make([]int, len(kinds())), 0
+	for kind, weight := range r.Kinds {
+		i := slices.Index(kinds(), kind)
+		if i < 0 || weight < 0 || weight > million {
+			return bad("faults.random.kinds: %s: %d", kind, weight).
+				WithHint(fmt.Sprintf("kinds are %v, each with a weight", kinds()))
+		}
+		weights[i] = weight
+		sum += weight
+	}
+	if sum == 0 {
+		return bad("faults.random.kinds is empty").WithHint("such as kinds: {crash: 1}")
+	}
+	for n := range p.Chaos / every {
+		d := chance(p.Seed).draw(ofFault, uint64(n), 0, 0)
+		p.Faults = append(p.Faults, p.throwFault(&d, weights, last, n*every, (n+1)*every))
+	}
+	return nil
+}
