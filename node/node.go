@@ -73,6 +73,7 @@ type Node struct {
 	work    sync.WaitGroup
 
 	fenced   atomic.Bool
+	retired  atomic.Bool
 	stopping atomic.Bool
 
 	settings settings
@@ -243,9 +244,16 @@ func (n *Node) Self() atoll.NodeID { return n.cfg.Node }
 // Origin returns the name under which the node writes.
 func (n *Node) Origin() atoll.Origin { return n.origin }
 
+// Retire makes the node say that it is not ready, to clients and to the other
+// regions. It goes on answering until it is closed.
+func (n *Node) Retire() {
+	n.retired.Store(true)
+	n.monitor.poke()
+}
+
 // Ready returns why this node should get no traffic; nothing if it should.
 func (n *Node) Ready() (reasons []string) {
-	if n.stopping.Load() {
+	if n.retired.Load() || n.stopping.Load() {
 		reasons = append(reasons, "the node is stopping")
 	}
 	select {

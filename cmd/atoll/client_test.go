@@ -243,6 +243,7 @@ func TestReport(t *testing.T) {
 		{known, 1, "atoll wan cut: too-large: too long\n  limit: bytes, 9\n  hint: less\n"},
 		{fmt.Errorf("put: %w", known), 1,
 			"atoll wan cut: put: too-large: too long\n  limit: bytes, 9\n  hint: less\n"},
+		{atoll.Errorf(atoll.Internal, "no").Because(errors.New("why")), 1, "atoll wan cut: no: why\n"},
 		{misuse("what"), 2, "atoll wan cut: what\n"},
 		{misused(known), 2, "atoll wan cut: too-large: too long\n  limit: bytes, 9\n  hint: less\n"},
 		{failed(misuse("not so")), 1, "atoll wan cut: not so\n"},

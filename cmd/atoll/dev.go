@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/atolledge/atoll"
@@ -51,6 +52,9 @@ func (c *devCmd) Run(ctx context.Context, std *stdio) (err error) {
 	defer remove()
 	begun := time.Now()
 	w, err := openWorld(worldConfig{dir: dir, nodes: c.Nodes, scale: c.WAN, log: log})
+	if e, ok := errors.AsType[*atoll.Error](err); ok && errors.Is(err, syscall.EADDRINUSE) {
+		e.Hint = "is another atoll dev running? There is room for one; ss -lntup shows what uses the port"
+	}
 	if err != nil {
 		return err
 	}

@@ -27,8 +27,15 @@ import (
 	"github.com/atolledge/atoll/node/transport"
 )
 
-// drainTime is how long a stopping node lets requests end.
-const drainTime = 5 * time.Second
+const (
+	// noticeTime is how long a node that was told to stop goes on answering and
+	// says that it is not ready: load balancers and the other regions, which ask
+	// each second, then send nobody here any more.
+	noticeTime = 2 * time.Second
+
+	// drainTime is how long a stopping node lets requests end.
+	drainTime = 5 * time.Second
+)
 
 // hostConfig is one node with all that listens for it. Empty addresses are not
 // opened.
@@ -62,19 +69,23 @@ type host struct {
 }
 
 // openHost binds the sockets and opens the node.
-func openHost(cfg hostConfig) (h *host, err error) {
-	h = &host{cfg: cfg, failed: make(chan error, 1)}
-	defer func() {
-		if err != nil {
-			h.unbind()
-		}
-	}()
-	if err = h.bind(); err != nil {
+func openHost(cfg hostConfig) (*host, error) {
+	h := &host{cfg: cfg, failed: make(chan error, 1)}
+	if err := h.open(); err != nil {
+		h.unbind()
 		return nil, err
+	}
+	return h, nil
+}
+
+func (h *host) open() error {
+	cfg := h.cfg
+	if err := h.bind(); err != nil {
+		return err
 	}
 	conn, err := net.ListenPacket("udp", cfg.peer)
 	if err != nil {
-		return nil, busy("peers", "udp", cfg.peer, err)
+		return busy("peers", "udp", cfg.peer, err)
 	}
 	if cfg.Advertise == "" {
 		h.cfg.Advertise = conn.LocalAddr().String()
@@ -87,12 +98,12 @@ func openHost(cfg hostConfig) (h *host, err error) {
 		h.cfg.Config.Peer = cfg.wrap(conn)
 	}
 	if h.node, err = node.New(h.cfg.Config); err != nil {
-		return nil, err
+		return err
 	}
 	if err = h.serveWith(registry); err != nil {
-		return nil, errors.Join(err, h.node.Close())
+		return errors.Join(err, h.node.Close())
 	}
-	return h, nil
+	return nil
 }
 
 // serveWith makes the DNS server and the API in front of the node.
@@ -169,8 +180,11 @@ func listenTCP(what, addr string) (net.Listener, error) {
 
 // busy says which address could not be had, and what to do.
 func busy(what, network, addr string, err error) error {
-	return atoll.Errorf(atoll.Internal, "cannot listen on %s/%s for %s: %v", addr, network, what,
-		errors.Unwrap(err)).
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		err = op.Err // without the address, which is said already
+	}
+	return atoll.Errorf(atoll.Internal, "cannot listen on %s/%s for %s", addr, network, what).
+		Because(err).
 		WithHint("stop what uses that port (ss -lntup shows it), or listen elsewhere")
 }
 
@@ -218,6 +232,20 @@ func (h *host) fail(err error) {
 		case h.failed <- err:
 		default:
 		}
+	}
+}
+
+// retire says that the host is not ready and gives those who ask the time to
+// hear it. A node that nobody else can send anybody to needs none.
+func (h *host) retire() {
+	h.node.Retire()
+	alone := len(h.node.Cluster().Regions) == 1 && len(h.node.Cluster().Regions[0].Nodes) == 1
+	if alone && loopback(h.cfg.http) && h.https == nil {
+		return
+	}
+	select {
+	case <-time.After(noticeTime):
+	case <-h.failed:
 	}
 }
 

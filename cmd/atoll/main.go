@@ -42,11 +42,24 @@ type cli struct {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	code := run(ctx, os.Args[1:])
+	ctx, stop := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go obey(signals, stop, os.Exit)
+	os.Exit(run(ctx, os.Args[1:]))
+}
+
+// obey stops the command at the first signal and ends the process at the second.
+// The default action would not do: a shell script starts its background jobs
+// with SIGINT ignored.
+func obey(signals <-chan os.Signal, stop func(), exit func(int)) {
+	<-signals
 	stop()
-	os.Exit(code)
+	code := exitFailed
+	if s, ok := (<-signals).(syscall.Signal); ok {
+		code = 128 + int(s) // as a shell names it
+	}
+	exit(code)
 }
 
 // run carries out one command line and returns its exit code.

@@ -42,9 +42,14 @@ func report(w io.Writer, command string, err error) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(w, "atoll %s: %v\n", subcommand(command), err)
+	words := err.Error()
 	var known *atoll.Error
-	if errors.As(err, &known) {
+	if errors.As(err, &known) && known.Kind == atoll.Internal {
+		// "internal" is the name of a status; to a person it says nothing.
+		words = strings.Replace(words, string(atoll.Internal)+": ", "", 1)
+	}
+	fmt.Fprintf(w, "atoll %s: %s\n", subcommand(command), words)
+	if known != nil {
 		if known.Limit != nil {
 			fmt.Fprintf(w, "  limit: %s, %d\n", known.Limit.Name, known.Limit.Value)
 		}

@@ -56,7 +56,8 @@ func (c *startCmd) Run(ctx context.Context, std *stdio) error {
 		case err := <-h.failed:
 			return errors.Join(err, h.close())
 		case <-ctx.Done():
-			log.Info("stopping: no new requests, those under way end")
+			log.Info("stopping: not ready any more, then requests under way end")
+			h.retire()
 			return h.close()
 		}
 	}
