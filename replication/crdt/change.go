@@ -3,7 +3,6 @@ package crdt
 import (
 	"iter"
 	"slices"
-	"sort"
 
 	"github.com/atolledge/atoll"
 )
@@ -13,18 +12,13 @@ const entrySize = 32
 
 // Size returns what d is taken to hold, in bytes: the full path and the value
 // of each live entry, and a little for each.
-func Size(d *Doc) (n int) {
-	for i := range d.Entries {
-		n += len(d.Entries[i].Path) + len(d.Entries[i].Value) + entrySize
-	}
-	return n
-}
+func Size(d *Doc) (n int) { return d.live().size() }
 
 // Put makes t the whole document: all that was seen goes, its deadline too, and
 // each cell of t gets a new dot. Errors are atoll.TooLarge; the edit must then
 // be thrown away.
 func Put(e *Edit, t Tree) error {
-	before, replaced := Size(&e.doc), e.doc.latest()
+	before, replaced := e.live.size(), e.live.replaced()
 	sets := e.wipe()
 	e.Add("", Existence, replaced)
 	if err := e.write("", t, sets); err != nil {
@@ -45,9 +39,9 @@ func Delete(e *Edit) { e.wipe() }
 // away.
 func MergePatch(e *Edit, t Tree) error {
 	p := patch{e: e}
-	existed, before := e.doc.Visible(), Size(&e.doc)
+	existed, before := e.live.visible(), e.live.size()
 	if t.object() {
-		p.object(cellOf("", e.doc.shown()).winning(), t, false)
+		p.object(cellOf("", e.Doc().shown()).winning(), t, false)
 	} else {
 		p.cleared = []Path{""}
 		p.writes = []leaf{{"", t}}
@@ -118,10 +112,8 @@ func (p *patch) apply() error {
 
 // wipe removes all that is seen. It returns the paths that had elements.
 func (e *Edit) wipe() (sets []Path) {
-	sets, counters := e.drop(e.doc.near(""), func(*Entry) bool { return true })
-	if counters {
-		e.ResetCounters(func(Path) bool { return true })
-	}
+	sets, counters := e.drop(e.live.all(), func(*Entry) bool { return true })
+	e.resetCounters(counters)
 	return sets
 }
 
@@ -129,92 +121,45 @@ func (e *Edit) wipe() (sets []Path) {
 // sorted and none below another. The document's own cells and unknown kinds
 // stay. It returns the paths that had elements.
 func (e *Edit) clear(paths ...Path) (sets []Path) {
-	sets, counters := e.drop(e.doc.near(paths...), (*Entry).replaceable)
-	if counters {
-		e.ResetCounters(func(p Path) bool { return touch(paths, p) })
-	}
+	sets, counters := e.drop(e.live.near(paths...), (*Entry).replaceable)
+	e.resetCounters(counters)
 	return sets
 }
 
-// near yields the entries at, above and below the given paths, which are sorted
-// and none below another, with their index. For one path it looks at nothing
-// else: a request may do that once for each of its operations.
-func (d *Doc) near(paths ...Path) iter.Seq2[int, *Entry] {
-	if len(paths) == 1 {
-		return d.nearOne(paths[0])
-	}
-	return func(yield func(int, *Entry) bool) {
-		for i := range d.Entries {
-			if touch(paths, d.Entries[i].Path) && !yield(i, &d.Entries[i]) {
-				return
-			}
-		}
-	}
-}
-
-func (d *Doc) nearOne(p Path) iter.Seq2[int, *Entry] {
-	return func(yield func(int, *Entry) bool) {
-		from := func(q Path) int {
-			return sort.Search(len(d.Entries), func(i int) bool { return d.Entries[i].Path >= q })
-		}
-		for n := 0; n < len(p); n = nameEnd(p, n) {
-			for i := from(p[:n]); i < len(d.Entries) && d.Entries[i].Path == p[:n]; i++ {
-				if !yield(i, &d.Entries[i]) {
-					return
-				}
-			}
-		}
-		for i := from(p); i < len(d.Entries) && d.Entries[i].Path.Under(p); i++ {
-			if !yield(i, &d.Entries[i]) {
-				return
-			}
-		}
-	}
-}
-
 // drop removes the entries of some, which come in order, that match. It leaves
-// counters to ResetCounters and says whether it met any, and returns the paths
-// that had elements, in order.
-func (e *Edit) drop(some iter.Seq2[int, *Entry], match func(*Entry) bool) (
-	sets []Path, counters bool,
-) {
+// counters to resetCounters, and returns the paths that had elements and those
+// that have counter rows, in order.
+func (e *Edit) drop(some iter.Seq2[int, *Entry], match func(*Entry) bool) (sets, counters []Path) {
 	var gone []int
+	note := func(paths []Path, p Path) []Path {
+		if n := len(paths); n == 0 || paths[n-1] != p {
+			paths = append(paths, p)
+		}
+		return paths
+	}
 	for i, x := range some {
-		if x.Kind == CounterOf || x.Kind == ResetOf {
-			counters = true
-			continue
-		}
-		if !match(x) {
-			continue
-		}
-		gone = append(gone, i)
-		if n := len(sets); x.Kind == Element && (n == 0 || sets[n-1] != x.Path) {
-			sets = append(sets, x.Path)
+		switch {
+		case x.Kind == CounterOf:
+			counters = note(counters, x.Path)
+		case x.Kind == ResetOf || !match(x):
+		case x.Kind == Element:
+			sets = note(sets, x.Path)
+			gone = append(gone, i)
+		default:
+			gone = append(gone, i)
 		}
 	}
-	e.dropAt(gone)
+	e.remove(gone)
 	return sets, counters
 }
 
-// dropAt removes the entries at the given indices, which ascend.
-func (e *Edit) dropAt(gone []int) {
-	if len(gone) == 0 {
-		return
+// removeAll removes some entries, of any kind.
+func (e *Edit) removeAll(some iter.Seq2[int, *Entry]) {
+	var gone []int
+	for i := range some {
+		gone = append(gone, i)
 	}
-	es := e.doc.Entries
-	for _, i := range gone {
-		e.remove(es[i].Dot)
-	}
-	kept := gone[0]
-	for n, i := range gone {
-		end := len(es)
-		if n+1 < len(gone) {
-			end = gone[n+1]
-		}
-		kept += copy(es[kept:], es[i+1:end])
-	}
-	clear(es[kept:])
-	e.doc.Entries = es[:kept]
+	e.remove(gone)
 }
 
 // replaceable reports whether a write at x's path removes x.
@@ -244,22 +189,22 @@ func (e *Edit) write(p Path, t Tree, sets []Path) error {
 		return nil
 	}
 	if _, set := slices.BinarySearch(sets, p); set && isArray(t.text) && len(t.text) > len("[]") {
-		return e.writeSet(p, slices.Collect(items(t.text)))
+		return e.writeSet(p, items(t.text))
 	}
 	e.Add(p, Register, t.text)
 	return nil
 }
 
-// writeSet adds an element for each different text. Each costs a dot, so that
-// their number is limited as that of other cells.
-func (e *Edit) writeSet(p Path, texts [][]byte) error {
-	had := make(map[string]struct{}, len(texts))
-	for _, text := range texts {
-		if _, ok := had[string(text)]; ok {
+// writeSet adds an element for each different text that is not one. Each costs
+// a dot, so that their number is limited as that of other cells.
+func (e *Edit) writeSet(p Path, texts iter.Seq[[]byte]) error {
+	had := make(map[string]struct{})
+	for text := range texts {
+		if _, ok := had[string(text)]; ok || exist(e.live.elements(p, text)) {
 			continue
 		}
 		had[string(text)] = struct{}{}
-		if len(e.delta.Adds) > MaxCells {
+		if len(e.live.added) > MaxCells {
 			return tooManyCells("the set at " + p.Pointer())
 		}
 		e.Add(p, Element, text)
@@ -277,27 +222,27 @@ func (e *Edit) hold(p Path) {
 
 // showsUnder reports whether anything shows at p or below it.
 func (e *Edit) showsUnder(p Path) bool {
-	return slices.ContainsFunc(under(e.doc.Entries, p), func(x Entry) bool { return x.shows() })
+	return e.live.first(e.live.under(p)) != nil
 }
 
 // touch writes the document's existence cell anew, unless there was no document
 // and still is none.
 func (e *Edit) touch(existed bool) {
-	if existed || e.doc.Visible() {
+	if existed || e.live.visible() {
 		e.here()
 	}
 }
 
 // here replaces the document's existence cell.
 func (e *Edit) here() {
-	replaced := e.doc.latest()
-	e.Drop(func(x *Entry) bool { return x.Path == "" && x.Kind == Existence })
+	replaced := e.live.replaced()
+	e.removeAll(e.live.at("", Existence))
 	e.Add("", Existence, replaced)
 }
 
 // fits refuses a document over its limit unless it shrank from before bytes.
 func (e *Edit) fits(before int) error {
-	if size := Size(&e.doc); size > MaxDocument && size > before {
+	if size := e.live.size(); size > MaxDocument && size > before {
 		return atoll.Errorf(atoll.TooLarge, "the merged document would have %d bytes", size).
 			WithHint("remove something first").WithLimit("merged document bytes", MaxDocument)
 	}

@@ -19,6 +19,9 @@ func (d Dot) Compare(e Dot) int {
 	return cmp.Or(cmp.Compare(d.Origin, e.Origin), cmp.Compare(d.Seq, e.Seq))
 }
 
+// valid reports whether d can be the dot of a write.
+func (d Dot) valid() bool { return d.Origin != 0 && d.Seq != 0 }
+
 // Run is the dots First..Last (both included) of one origin.
 type Run struct {
 	Origin      atoll.Origin

@@ -109,7 +109,7 @@ func (r *reader) dots() []Dot {
 	dots := make([]Dot, n)
 	for i := range dots {
 		dots[i] = Dot{atoll.Origin(r.uint64()), r.uvarint()}
-		if i > 0 && dots[i-1].Compare(dots[i]) >= 0 {
+		if !dots[i].valid() || i > 0 && dots[i-1].Compare(dots[i]) >= 0 {
 			r.fail()
 		}
 	}
@@ -206,29 +206,56 @@ func DecodeClock(b []byte) (Clock, []byte, error) {
 	return c, in.b, nil
 }
 
+// stamp is what the entries of one write have in common.
 type stamp struct {
 	origin atoll.Origin
 	time   hlc.Time
 }
 
-// Append appends the encoding of d.
-func (d *Doc) Append(b []byte) []byte {
-	var stamps []stamp
-	of := func(e *Entry) int {
-		s := stamp{e.Dot.Origin, e.Time}
-		i := slices.Index(stamps, s)
-		if i < 0 {
-			i = len(stamps)
-			stamps = append(stamps, s)
-		}
+// stamps numbers stamps in order of appearance. A few are looked through; of
+// many, as in a set that grew for years, an index is kept.
+type stamps struct {
+	list []stamp
+	at   map[stamp]int
+}
+
+const fewStamps = 16
+
+func (s *stamps) of(e *Entry) int {
+	x := stamp{e.Dot.Origin, e.Time}
+	if n := len(s.list); n > 0 && s.list[n-1] == x {
+		return n - 1
+	}
+	if i, ok := s.at[x]; ok {
 		return i
 	}
+	if s.at == nil {
+		if i := slices.Index(s.list, x); i >= 0 {
+			return i
+		}
+	}
+	s.list = append(s.list, x)
+	if n := len(s.list); n == fewStamps {
+		s.at = make(map[stamp]int, 2*n)
+		for i, y := range s.list {
+			s.at[y] = i
+		}
+	} else if n > fewStamps {
+		s.at[x] = n - 1
+	}
+	return len(s.list) - 1
+}
+
+// Append appends the encoding of d.
+func (d *Doc) Append(b []byte) []byte {
+	b = slices.Grow(b, d.room())
+	var all stamps
 	index := make([]int, len(d.Entries))
 	for i := range d.Entries {
-		index[i] = of(&d.Entries[i])
+		index[i] = all.of(&d.Entries[i])
 	}
-	b = binary.AppendUvarint(b, uint64(len(stamps)))
-	for _, s := range stamps {
+	b = binary.AppendUvarint(b, uint64(len(all.list)))
+	for _, s := range all.list {
 		b = binary.BigEndian.AppendUint64(b, uint64(s.origin))
 		b = binary.BigEndian.AppendUint64(b, uint64(s.time))
 	}
@@ -248,6 +275,18 @@ func (d *Doc) Append(b []byte) []byte {
 	return appendDots(b, d.Ghosts)
 }
 
+// room returns about how many bytes d takes.
+func (d *Doc) room() int {
+	n := 32 + 12*len(d.Ghosts)
+	prev := Path("")
+	for i := range d.Entries {
+		e := &d.Entries[i]
+		n += 12 + len(e.Value) + len(e.Path) - shared(prev, e.Path)
+		prev = e.Path
+	}
+	return n
+}
+
 func shared(a, b Path) int {
 	n := min(len(a), len(b))
 	for i := range n {
@@ -257,6 +296,11 @@ func shared(a, b Path) int {
 	}
 	return n
 }
+
+// maxPaths bounds the paths of one document, in bytes. They share what they
+// begin with when encoded: without a limit a few bytes would ask for a megabyte
+// each. It is what 32 concurrent writers of the largest document come to.
+const maxPaths = 32 * MaxDocument
 
 // DecodeDoc takes a document off the front of b and returns the rest. The
 // entries' values alias b.
@@ -270,24 +314,21 @@ func DecodeDoc(b []byte) (Doc, []byte, error) {
 	if n := in.count(6); n > 0 {
 		d.Entries = make([]Entry, n)
 	}
-	prev := Path("")
+	prev, size := Path(""), 0
 	for i := range d.Entries {
-		n := in.uvarint()
-		if n > uint64(len(prev)) {
-			in.fail()
-			break
-		}
 		e := &d.Entries[i]
-		e.Path = prev[:n] + Path(in.string())
+		if e.Path = in.path(prev); e.Path != prev {
+			size += len(e.Path)
+		}
 		e.Kind = Kind(in.byte())
 		s := in.uvarint()
-		if s >= uint64(len(stamps)) || !e.Path.valid() {
+		if s >= uint64(len(stamps)) || size > maxPaths {
 			in.fail()
 			break
 		}
 		e.Dot, e.Time = Dot{stamps[s].origin, in.uvarint()}, stamps[s].time
 		e.Value = in.string()
-		if i > 0 && d.Entries[i-1].compare(e) >= 0 {
+		if !e.Dot.valid() || i > 0 && d.Entries[i-1].compare(e) >= 0 {
 			in.fail()
 			break
 		}
@@ -298,6 +339,28 @@ func DecodeDoc(b []byte) (Doc, []byte, error) {
 		return Doc{}, nil, ErrMalformed
 	}
 	return d, in.b, nil
+}
+
+// path takes a path that shares its beginning with prev. The same path again
+// costs nothing.
+func (r *reader) path(prev Path) Path {
+	n := r.uvarint()
+	rest := r.string()
+	switch {
+	case n > uint64(len(prev)) || n+uint64(len(rest)) > MaxPath:
+		r.fail()
+		return ""
+	case int(n) == len(prev) && len(rest) == 0:
+		return prev
+	}
+	p := make([]byte, 0, int(n)+len(rest))
+	p = append(append(p, prev[:n]...), rest...)
+	path := Path(p)
+	if !path.valid() {
+		r.fail()
+		return ""
+	}
+	return path
 }
 
 // Append appends the encoding of x.

@@ -6,11 +6,11 @@ import (
 	"github.com/atolledge/atoll"
 )
 
-// latest returns what the next existence cell of the document says that it
+// replaced returns what the next existence cell of the document says that it
 // replaces: the dot of the latest one, or nothing.
-func (d *Doc) latest() []byte {
+func (s *entries) replaced() []byte {
 	var last *Entry
-	for x := range d.at("", Existence) {
+	for _, x := range s.at("", Existence) {
 		if last == nil || x.Later(last) {
 			last = x
 		}
@@ -36,34 +36,35 @@ func (x *Entry) Replaced() (d Dot, ok bool) {
 
 // Visible reports whether a reader sees a document: whether anything but reset
 // entries, a deadline and unknown kinds is live.
-func (d *Doc) Visible() bool {
-	for i := range d.Entries {
-		switch d.Entries[i].Kind {
-		case Existence, Register, Element, CounterOf:
-			return true
-		}
-	}
-	return false
+func (d *Doc) Visible() bool { return d.live().visible() }
+
+func (e *Entry) visible() bool {
+	return e.Kind == Existence || e.Kind == Register || e.Kind == Element || e.Kind == CounterOf
 }
 
-// Contested counts the cells whose concurrent entries cannot all be shown:
-// registers with several values, and values above other values.
-func (d *Doc) Contested() (n int) {
-	var value Path // the last path with a value of its own
-	has := false
-	for i := range d.Entries {
-		x := &d.Entries[i]
-		if x.Kind != Register && x.Kind != Element && x.Kind != CounterOf {
-			continue
-		}
-		switch {
-		case !has || !x.Path.Under(value):
-			value, has = x.Path, true
-		case x.Path != value:
-			n++ // below another value
-		case x.Kind == Register:
-			n++ // beside another register: entries of a path are sorted by kind
-		}
+// Contested counts the values that concurrent writes left and that do not show:
+// the other texts of registers, and readings of a path beside its winner, with
+// what is contested inside each. It is 0 exactly where Render finds no conflict.
+func (d *Doc) Contested() int { return cellOf("", d.shown()).contested() }
+
+func (c cell) contested() (n int) {
+	parts := []cell{c}
+	if c.clashes() {
+		parts = c.readings()
+	}
+	for i := range parts {
+		n += parts[i].inside()
+	}
+	return n + len(parts) - 1
+}
+
+// inside is contested for one reading.
+func (c *cell) inside() (n int) {
+	if len(c.registers) > 1 {
+		n = len(values(c.registers)) - 1
+	}
+	for child := range c.children() {
+		n += child.contested()
 	}
 	return n
 }

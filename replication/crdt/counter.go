@@ -54,9 +54,9 @@ type counterRow struct {
 
 // rows returns, per origin, the live row with the highest dot at p, in order of
 // origin. A lost intermediate write can leave two; the later one has it all.
-func (d *Doc) rows(p Path) []counterRow {
+func (s *entries) rows(p Path) []counterRow {
 	var rows []counterRow
-	for x := range d.at(p, CounterOf) {
+	for _, x := range s.at(p, CounterOf) {
 		r, ok := decodeRow(x.Value)
 		if !ok {
 			continue
@@ -72,9 +72,9 @@ func (d *Doc) rows(p Path) []counterRow {
 
 // taken returns, per origin, the most that the reset entries at p took, in
 // order of origin.
-func (d *Doc) taken(p Path) []Taken {
+func (s *entries) taken(p Path) []Taken {
 	var all []Taken
-	for x := range d.at(p, ResetOf) {
+	for _, x := range s.at(p, ResetOf) {
 		for _, t := range decodeTaken(x.Value) {
 			all = mergeTaken(all, t)
 		}
@@ -109,11 +109,12 @@ func takenOf(all []Taken, o atoll.Origin) Taken {
 // Counter returns the value of the counter at p; ok is false when no row is
 // live there.
 func (d *Doc) Counter(p Path) (value int64, ok bool) {
-	rows := d.rows(p)
+	s := d.live()
+	rows := s.rows(p)
 	if len(rows) == 0 {
 		return 0, false
 	}
-	taken := d.taken(p)
+	taken := s.taken(p)
 	for _, r := range rows {
 		plus, minus := takenOf(taken, r.dot.Origin).from(r.Row)
 		value += less(r.Plus, max(r.BasePlus, plus)) - less(r.Minus, max(r.BaseMinus, minus))
@@ -132,16 +133,16 @@ func less(a, b uint64) int64 {
 func (e *Edit) Inc(p Path, by int64) error {
 	origin := e.delta.Dots.Origin
 	row := Row{Birth: e.next}
-	var own []Dot
-	for x := range e.doc.at(p, CounterOf) {
+	var own []int
+	for i, x := range e.live.at(p, CounterOf) {
 		if x.Dot.Origin == origin {
-			own = append(own, x.Dot)
+			own = append(own, i)
 		}
 	}
-	for _, r := range e.doc.rows(p) {
+	for _, r := range e.live.rows(p) {
 		if r.dot.Origin == origin {
 			row = r.Row
-			plus, minus := takenOf(e.doc.taken(p), origin).from(row)
+			plus, minus := takenOf(e.live.taken(p), origin).from(row)
 			row.BasePlus, row.BaseMinus = max(row.BasePlus, plus), max(row.BaseMinus, minus)
 		}
 	}
@@ -154,7 +155,7 @@ func (e *Edit) Inc(p Path, by int64) error {
 		return atoll.Errorf(atoll.BadRequest, "the counter at %q would overflow", p.Pointer()).
 			WithLimit("sum of one node's increments", maxCount)
 	}
-	e.dropDots(own)
+	e.remove(own)
 	e.Add(p, CounterOf, encodeRow(row))
 	return nil
 }
@@ -162,61 +163,50 @@ func (e *Edit) Inc(p Path, by int64) error {
 // ResetCounters takes away what the counters at matching paths hold as seen
 // here. Increments that this replica has not seen survive.
 func (e *Edit) ResetCounters(match func(Path) bool) {
-	for _, p := range e.doc.counters(match) {
-		all := e.doc.taken(p)
-		for _, r := range e.doc.rows(p) {
+	var paths []Path
+	for _, x := range e.live.all() {
+		if n := len(paths); x.Kind == CounterOf && (n == 0 || paths[n-1] != x.Path) && match(x.Path) {
+			paths = append(paths, x.Path)
+		}
+	}
+	e.resetCounters(paths)
+}
+
+// resetCounters is ResetCounters for paths that have rows. Where there is none
+// nothing is new to take, and reset entries stay as they are.
+func (e *Edit) resetCounters(paths []Path) {
+	for _, p := range paths {
+		all := e.live.taken(p)
+		for _, r := range e.live.rows(p) {
 			all = mergeTaken(all, Taken{r.dot.Origin, r.Birth, r.Plus, r.Minus})
 		}
-		var dots []Dot
-		rows := false
-		for i := range e.doc.Entries {
-			if x := &e.doc.Entries[i]; x.Path == p && (x.Kind == CounterOf || x.Kind == ResetOf) {
-				dots = append(dots, x.Dot)
-				rows = rows || x.Kind == CounterOf
-			}
+		var gone []int
+		for i := range chain(e.live.at(p, CounterOf), e.live.at(p, ResetOf)) {
+			gone = append(gone, i)
 		}
-		if !rows {
-			continue // nothing new to take: the reset entries stay as they are
-		}
-		e.dropDots(dots)
+		e.remove(gone)
 		if plant.Bug != plant.ResetRemovesRows {
 			e.Add(p, ResetOf, encodeTaken(all))
 		}
 	}
 }
 
-// counters returns the matching paths that hold counter rows or reset entries.
-func (d *Doc) counters(match func(Path) bool) []Path {
-	var paths []Path
-	for i := range d.Entries {
-		x := &d.Entries[i]
-		if x.Kind != CounterOf && x.Kind != ResetOf || !match(x.Path) {
-			continue
-		}
-		if n := len(paths); n == 0 || paths[n-1] != x.Path {
-			paths = append(paths, x.Path)
-		}
-	}
-	return paths
-}
-
 // DropSpentResets removes the reset entries that no live row needs any more:
 // those of stable dots whose every named origin is a member without a live row
 // of that birth or an earlier one that has not absorbed what was taken.
 func (e *Edit) DropSpentResets(stable func(Dot) bool, member func(atoll.Origin) bool) {
-	var spent []Dot
-	for i := range e.doc.Entries {
-		x := &e.doc.Entries[i]
-		if x.Kind == ResetOf && stable(x.Dot) && e.doc.spent(x, member) {
-			spent = append(spent, x.Dot)
+	var spent []int
+	for i, x := range e.live.all() {
+		if x.Kind == ResetOf && stable(x.Dot) && e.live.spent(x, member) {
+			spent = append(spent, i)
 		}
 	}
-	e.dropDots(spent)
+	e.remove(spent)
 }
 
 // spent reports whether no row needs the reset entry x.
-func (d *Doc) spent(x *Entry, member func(atoll.Origin) bool) bool {
-	rows := d.rows(x.Path)
+func (s *entries) spent(x *Entry, member func(atoll.Origin) bool) bool {
+	rows := s.rows(x.Path)
 	for _, t := range decodeTaken(x.Value) {
 		if !member(t.Origin) {
 			return false

@@ -15,10 +15,12 @@
 package crdt
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"iter"
 	"slices"
+	"strings"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -51,7 +53,18 @@ type Entry struct {
 // compare orders entries by path, kind, value of elements, then dot: the
 // canonical order of a document.
 func (e *Entry) compare(f *Entry) int {
-	return cmp.Or(cmp.Compare(e.Path, f.Path), cmp.Compare(e.Kind, f.Kind), e.Dot.Compare(f.Dot))
+	if n := strings.Compare(string(e.Path), string(f.Path)); n != 0 {
+		return n
+	}
+	if n := cmp.Compare(e.Kind, f.Kind); n != 0 {
+		return n
+	}
+	if e.Kind == Element {
+		if n := bytes.Compare(e.Value, f.Value); n != 0 {
+			return n
+		}
+	}
+	return e.Dot.Compare(f.Dot)
 }
 
 // Later reports whether e wins over f: the greater (time, origin).
@@ -109,49 +122,16 @@ func (d *Doc) ETag() string {
 	return string(out)
 }
 
-// drop removes the entry of x and reports whether it was live.
-func (d *Doc) drop(x Dot) bool {
-	for i := range d.Entries {
-		if d.Entries[i].Dot == x {
-			d.Entries = slices.Delete(d.Entries, i, i+1)
-			return true
-		}
-	}
-	return false
-}
-
-// insert adds a live entry at its place.
-func (d *Doc) insert(e Entry) {
-	i, found := slices.BinarySearchFunc(d.Entries, e, func(a, b Entry) int { return a.compare(&b) })
-	if !found {
-		d.Entries = slices.Insert(d.Entries, i, e)
-	}
-}
-
-// haunt remembers x as removed before it was seen.
-func (d *Doc) haunt(x Dot) {
-	i, found := slices.BinarySearchFunc(d.Ghosts, x, Dot.Compare)
-	if !found {
-		d.Ghosts = slices.Insert(d.Ghosts, i, x)
-	}
-}
-
-// lay forgets the ghost of x and reports whether there was one.
-func (d *Doc) lay(x Dot) bool {
-	i, found := slices.BinarySearchFunc(d.Ghosts, x, Dot.Compare)
-	if found {
-		d.Ghosts = slices.Delete(d.Ghosts, i, i+1)
-	}
-	return found
-}
-
-// at yields the live entries of the cell (p, k) in order of their dots.
-func (d *Doc) at(p Path, k Kind) iter.Seq[*Entry] {
-	first := Entry{Path: p, Kind: k}
-	i, _ := slices.BinarySearchFunc(d.Entries, first, func(a, b Entry) int { return a.compare(&b) })
+// Without yields the entries of d that o has not, in canonical order.
+func (d *Doc) Without(o *Doc) iter.Seq[*Entry] {
 	return func(yield func(*Entry) bool) {
-		for ; i < len(d.Entries) && d.Entries[i].Path == p && d.Entries[i].Kind == k; i++ {
-			if !yield(&d.Entries[i]) {
+		rest := o.Entries
+		for i := range d.Entries {
+			x := &d.Entries[i]
+			for len(rest) > 0 && rest[0].compare(x) < 0 {
+				rest = rest[1:]
+			}
+			if (len(rest) == 0 || rest[0].compare(x) != 0) && !yield(x) {
 				return
 			}
 		}

@@ -1,6 +1,7 @@
 package crdt
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/atolledge/atoll"
@@ -21,23 +22,33 @@ type Delta struct {
 // Edit builds one Delta against a document as its writer sees it. The calls
 // take effect in order: each sees what those before it did.
 type Edit struct {
-	doc   Doc
-	delta Delta
-	next  uint64
+	live   entries
+	ghosts []Dot
+	doc    *Doc // live and ghosts as a document; nil since the last change
+	delta  Delta
+	next   uint64
+	items  map[Dot]map[string]struct{} // of arrays that were searched, by register
 }
 
 // NewEdit begins an edit of seen, which it does not change. Its entries get the
 // dots of origin from next on.
 func NewEdit(seen Doc, key atoll.Key, origin atoll.Origin, next uint64, at hlc.Time) *Edit {
 	return &Edit{
-		doc:   seen.Clone(),
-		delta: Delta{Key: key, Dots: Run{Origin: origin, First: next}, Time: at},
-		next:  next,
+		live:   entries{seen: seen.Entries},
+		ghosts: seen.Ghosts,
+		delta:  Delta{Key: key, Dots: Run{Origin: origin, First: next}, Time: at},
+		next:   next,
 	}
 }
 
-// Doc returns the document as edited so far. It is e's own: read only.
-func (e *Edit) Doc() *Doc { return &e.doc }
+// Doc returns the document as edited so far. It stays as it is when the edit
+// goes on, and shares memory with it: read only.
+func (e *Edit) Doc() *Doc {
+	if e.doc == nil {
+		e.doc = &Doc{Entries: e.live.flat(), Ghosts: e.ghosts}
+	}
+	return e.doc
+}
 
 // Time returns the timestamp of the entries that e adds.
 func (e *Edit) Time() hlc.Time { return e.delta.Time }
@@ -45,40 +56,28 @@ func (e *Edit) Time() hlc.Time { return e.delta.Time }
 // Drop removes every live entry that matches. Counter rows and reset entries
 // never match: only ResetCounters removes what a counter holds.
 func (e *Edit) Drop(match func(*Entry) bool) {
-	e.doc.Entries = slices.DeleteFunc(e.doc.Entries, func(x Entry) bool {
-		if x.Kind == CounterOf || x.Kind == ResetOf || !match(&x) {
-			return false
-		}
-		e.remove(x.Dot)
-		return true
-	})
+	e.drop(e.live.all(), match)
 }
 
 // Add puts a live entry under a new dot. It keeps value.
 func (e *Edit) Add(p Path, k Kind, value []byte) {
-	x := Entry{Path: p, Kind: k, Time: e.delta.Time, Value: value,
-		Dot: Dot{e.delta.Dots.Origin, e.next}}
+	e.live.add(Entry{Path: p, Kind: k, Time: e.delta.Time, Value: value,
+		Dot: Dot{e.delta.Dots.Origin, e.next}})
 	e.next++
-	e.doc.insert(x)
-	e.delta.Adds = append(e.delta.Adds, x)
+	e.doc = nil
 }
 
-// remove records that the entry of x goes: as a removal if others know it, by
-// forgetting it if this edit made it.
-func (e *Edit) remove(x Dot) {
-	if x.Origin == e.delta.Dots.Origin && x.Seq >= e.delta.Dots.First {
-		e.delta.Adds = slices.DeleteFunc(e.delta.Adds, func(a Entry) bool { return a.Dot == x })
-		return
-	}
-	e.delta.Drops = append(e.delta.Drops, x)
-}
-
-// dropDots removes the entries of the given dots, of any kind.
-func (e *Edit) dropDots(dots []Dot) {
-	for _, x := range dots {
-		if e.doc.drop(x) {
-			e.remove(x)
+// remove takes out the entries at the given places: as removals if others know
+// them, by forgetting them if this edit made them.
+func (e *Edit) remove(places []int) {
+	for _, i := range places {
+		if i >= 0 {
+			e.delta.Drops = append(e.delta.Drops, e.live.seen[i].Dot)
 		}
+	}
+	if len(places) > 0 {
+		e.live.drop(places)
+		e.doc = nil
 	}
 }
 
@@ -86,8 +85,12 @@ func (e *Edit) dropDots(dots []Dot) {
 // be used afterwards.
 func (e *Edit) Delta() (d Delta, ok bool) {
 	d = e.delta
-	if len(d.Adds) == 0 && len(d.Drops) == 0 {
+	if len(e.live.added) == 0 && len(d.Drops) == 0 {
 		return Delta{}, false
+	}
+	if len(e.live.added) > 0 {
+		d.Adds = slices.Clone(e.live.added)
+		slices.SortFunc(d.Adds, func(a, b Entry) int { return cmp.Compare(a.Dot.Seq, b.Dot.Seq) })
 	}
 	d.Dots.Last = max(e.next-1, d.Dots.First)
 	slices.SortFunc(d.Drops, Dot.Compare)
@@ -105,52 +108,88 @@ func (x *Delta) Size() int {
 
 // Apply takes x into d. has says which dots are in the replica's clock before
 // x; the caller has checked that x's own are not, and adds them afterwards.
+// Neither Apply nor Join touches copies of d.
 func (d *Doc) Apply(x *Delta, has func(Dot) bool) {
-	for _, r := range x.Drops {
-		if has(r) {
-			d.drop(r)
-		} else {
-			d.haunt(r)
-		}
+	gone := func(e *Entry) bool { return false }
+	ghosts := d.Ghosts
+	if len(x.Drops) > 0 {
+		gone = func(e *Entry) bool { return among(x.Drops, e.Dot) && has(e.Dot) }
+		unseen := slices.DeleteFunc(slices.Clone(x.Drops), has)
+		ghosts = mergeDots(d.Ghosts, unseen)
 	}
-	for _, a := range x.Adds {
-		if !d.lay(a.Dot) {
-			d.insert(a)
-		}
+	adds := slices.Clone(x.Adds)
+	if len(ghosts) > 0 {
+		adds = slices.DeleteFunc(adds, func(a Entry) bool { return among(ghosts, a.Dot) })
+		ghosts = slices.DeleteFunc(slices.Clone(ghosts), func(g Dot) bool { return x.Dots.has(g) })
 	}
-	d.layRun(x.Dots)
+	slices.SortFunc(adds, func(a, b Entry) int { return a.compare(&b) })
+	d.Entries, d.Ghosts = rewrite(d.Entries, gone, adds), ghosts
 }
 
 // Join takes in the whole document r of another replica. theirs is the clock
 // of that replica at the instant of r; has says which dots this replica's clock
 // holds before the join, and will says which it holds afterwards.
 func (d *Doc) Join(r *Doc, theirs *Clock, has, will func(Dot) bool) {
-	live := make(map[Dot]struct{}, len(r.Entries))
-	for i := range r.Entries {
-		live[r.Entries[i].Dot] = struct{}{}
-	}
-	d.Entries = slices.DeleteFunc(d.Entries, func(x Entry) bool {
-		if _, ok := live[x.Dot]; ok {
-			return false
-		}
-		return theirs.Has(x.Dot) || slices.Contains(r.Ghosts, x.Dot)
-	})
-	for i := range r.Entries {
-		if x := &r.Entries[i]; !has(x.Dot) && (plant.Bug == plant.GhostIgnored || !slices.Contains(d.Ghosts, x.Dot)) {
-			d.insert(*x)
+	dead := make(map[Dot]struct{})
+	for x := range d.Without(r) {
+		if theirs.Has(x.Dot) || among(r.Ghosts, x.Dot) {
+			dead[x.Dot] = struct{}{}
 		}
 	}
-	for _, g := range r.Ghosts {
-		if !has(g) && plant.Bug != plant.GhostNotAdopted {
-			d.haunt(g)
+	var news []Entry
+	for x := range r.Without(d) {
+		if !has(x.Dot) && (plant.Bug == plant.GhostIgnored || !among(d.Ghosts, x.Dot)) {
+			news = append(news, *x)
 		}
 	}
-	d.Ghosts = slices.DeleteFunc(d.Ghosts, will)
+	d.Entries = rewrite(d.Entries, func(x *Entry) bool {
+		_, ok := dead[x.Dot]
+		return ok
+	}, news)
+	ghosts := d.Ghosts
+	if plant.Bug != plant.GhostNotAdopted {
+		ghosts = mergeDots(ghosts, slices.DeleteFunc(slices.Clone(r.Ghosts), has))
+	}
+	d.Ghosts = slices.DeleteFunc(slices.Clone(ghosts), will)
 }
 
-// layRun forgets the ghosts of all dots in r.
-func (d *Doc) layRun(r Run) {
-	d.Ghosts = slices.DeleteFunc(d.Ghosts, func(g Dot) bool {
-		return g.Origin == r.Origin && r.First <= g.Seq && g.Seq <= r.Last
-	})
+// rewrite returns es without those that are gone and with adds, all in canonical
+// order. It leaves es as it is.
+func rewrite(es []Entry, gone func(*Entry) bool, adds []Entry) []Entry {
+	out := make([]Entry, 0, len(es)+len(adds))
+	for i := range es {
+		x := &es[i]
+		if gone(x) {
+			continue
+		}
+		for len(adds) > 0 && adds[0].compare(x) < 0 {
+			out, adds = append(out, adds[0]), adds[1:]
+		}
+		if len(adds) > 0 && adds[0].compare(x) == 0 {
+			adds = adds[1:] // a faulty peer sent it twice
+		}
+		out = append(out, *x)
+	}
+	return append(out, adds...)
 }
+
+// among reports whether x is one of dots, which are sorted.
+func among(dots []Dot, x Dot) bool {
+	if len(dots) == 0 {
+		return false
+	}
+	_, found := slices.BinarySearchFunc(dots, x, Dot.Compare)
+	return found
+}
+
+// mergeDots returns all of a and b, sorted, each once. It leaves both as they are.
+func mergeDots(a, b []Dot) []Dot {
+	if len(b) == 0 {
+		return a
+	}
+	all := slices.Concat(a, b)
+	slices.SortFunc(all, Dot.Compare)
+	return slices.Compact(all)
+}
+
+func (r Run) has(d Dot) bool { return r.Origin == d.Origin && r.First <= d.Seq && d.Seq <= r.Last }

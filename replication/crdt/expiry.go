@@ -22,8 +22,10 @@ func (a Deadline) compare(b Deadline) int {
 }
 
 // Deadline returns the deadline of d; ok is false when it has none.
-func (d *Doc) Deadline() (last Deadline, ok bool) {
-	for x := range d.at("", Expiry) {
+func (d *Doc) Deadline() (last Deadline, ok bool) { return d.live().deadline() }
+
+func (s *entries) deadline() (last Deadline, ok bool) {
+	for _, x := range s.at("", Expiry) {
 		if len(x.Value) != 16 {
 			continue
 		}
@@ -47,10 +49,10 @@ func (d *Doc) Expired(now time.Time) bool {
 // SetDeadline makes the document invisible from at on.
 func (e *Edit) SetDeadline(at time.Time) {
 	next := Deadline{Epoch: e.delta.Time, At: at.UnixMilli()}
-	if old, ok := e.doc.Deadline(); ok && next.At >= old.At {
+	if old, ok := e.live.deadline(); ok && next.At >= old.At {
 		next.Epoch = old.Epoch
 	}
-	e.Drop(func(x *Entry) bool { return x.Kind == Expiry })
+	e.removeAll(e.live.at("", Expiry))
 	b := binary.BigEndian.AppendUint64(make([]byte, 0, 16), uint64(next.Epoch))
 	e.Add("", Expiry, binary.BigEndian.AppendUint64(b, uint64(next.At)))
 }

@@ -2,6 +2,7 @@ package crdt
 
 import (
 	"bytes"
+	"iter"
 	"slices"
 
 	"github.com/atolledge/atoll"
@@ -14,7 +15,7 @@ import (
 // shows at its path, atoll.BadRequest where a counter would overflow, and
 // atoll.TooLarge; the edit must then be thrown away.
 func ApplyOps(e *Edit, ops []Op) error {
-	existed, before := e.doc.Visible(), Size(&e.doc)
+	existed, before := e.live.visible(), e.live.size()
 	for i := range ops {
 		if err := e.apply(&ops[i]); err != nil {
 			return inOp(i, err)
@@ -25,7 +26,7 @@ func ApplyOps(e *Edit, ops []Op) error {
 }
 
 func (e *Edit) apply(op *Op) error {
-	at := e.doc.find(op.Path)
+	at := e.live.find(op.Path)
 	if at.path != op.Path {
 		if at.isArray() {
 			return atoll.Errorf(atoll.KindClash, "%q leads into the array at %q",
@@ -90,25 +91,19 @@ func (c *cell) typeName() string {
 	return "a number beyond what counts"
 }
 
-// The methods below take the reading that shows at a path, which aliases the
-// document: they use it before they change anything.
-
-// beside removes what is seen above and below p, and of p itself the registers
-// and elements that match; counters at p are left alone.
-func (e *Edit) beside(p Path, match func(*Entry) bool) {
-	_, counters := e.drop(e.doc.near(p), func(x *Entry) bool {
+// beside removes those of some that a write at p replaces, but at p itself only
+// the existence cells and those that match. Counters at p are left alone.
+func (e *Edit) beside(p Path, some iter.Seq2[int, *Entry], match func(*Entry) bool) {
+	_, counters := e.drop(some, func(x *Entry) bool {
 		return x.replaceable() && (x.Path != p || x.Kind == Existence || match(x))
 	})
-	if counters {
-		e.ResetCounters(func(q Path) bool { return q != p && q.Touches(p) })
-	}
+	e.resetCounters(slices.DeleteFunc(counters, func(q Path) bool { return q == p }))
 }
 
 // resetAt takes away what the counter at p holds, if there is one.
 func (e *Edit) resetAt(p Path) {
-	for range e.doc.at(p, CounterOf) {
-		e.ResetCounters(func(q Path) bool { return q == p })
-		return
+	if exist(e.live.at(p, CounterOf)) {
+		e.resetCounters([]Path{p})
 	}
 }
 
@@ -119,7 +114,9 @@ func (e *Edit) inc(at cell, by int64) error {
 		return at.clash("a number that counts")
 	}
 	registers := len(at.registers) > 0
-	e.beside(at.path, func(x *Entry) bool { return x.Kind != Register || !registers })
+	e.beside(at.path, e.live.near(at.path), func(x *Entry) bool {
+		return x.Kind != Register || !registers
+	})
 	return e.Inc(at.path, by)
 }
 
@@ -130,11 +127,8 @@ func (e *Edit) add(at cell, text []byte) error {
 		return at.clash("an array")
 	}
 	registers := len(at.registers) > 0
-	e.beside(at.path, func(x *Entry) bool {
-		if x.Kind == Register {
-			return !registers
-		}
-		return bytes.Equal(x.Value, text)
+	e.beside(at.path, e.live.nearItem(at.path, text), func(x *Entry) bool {
+		return x.Kind != Register || !registers
 	})
 	e.resetAt(at.path)
 	e.Add(at.path, Element, text)
@@ -145,71 +139,63 @@ func (e *Edit) add(at cell, text []byte) error {
 // item: the rest of the one that shows become elements, others that have the
 // item go. The last item leaves an empty array.
 func (e *Edit) removeFrom(at cell, text []byte) error {
+	has := func(x *Entry) bool { return e.hasItem(x, text) }
 	switch {
 	case at.empty():
 		return nil
 	case !at.isArray():
 		return at.clash("an array")
-	case !at.contains(text):
+	case !exist(e.live.elements(at.path, text)) && !slices.ContainsFunc(at.registers,
+		func(x Entry) bool { return has(&x) }):
 		return nil
 	}
-	registers := len(at.registers) > 0
-	var rest [][]byte
-	if registers {
-		if own := latest(at.registers).Value; hasItem(own, text) {
-			rest, registers = at.without(own, text), false
-		}
-	}
-	e.beside(at.path, func(x *Entry) bool {
-		if x.Kind == Register {
-			return !registers || hasItem(x.Value, text)
-		}
-		return bytes.Equal(x.Value, text)
+	own := latest(at.registers)
+	split := own != nil && has(own)
+	e.beside(at.path, e.live.nearItem(at.path, text), func(x *Entry) bool {
+		return x.Kind != Register || own == nil || split || has(x)
 	})
 	e.resetAt(at.path)
-	if err := e.writeSet(at.path, rest); err != nil {
-		return err
+	if split {
+		if err := e.writeSet(at.path, but(items(own.Value), text)); err != nil {
+			return err
+		}
 	}
-	if left := e.doc.find(at.path); !left.holdsValue() {
+	if left := e.live.find(at.path); !left.holdsValue() {
 		e.Add(at.path, Register, []byte("[]"))
 	}
 	return nil
 }
 
-// contains reports whether any live array or element of c has the item text.
-func (c *cell) contains(text []byte) bool {
-	for i := range c.elements {
-		if bytes.Equal(c.elements[i].Value, text) {
-			return true
+// but yields the items that are not text.
+func but(items iter.Seq[[]byte], text []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for item := range items {
+			if !bytes.Equal(item, text) && !yield(item) {
+				return
+			}
 		}
 	}
-	return slices.ContainsFunc(c.registers, func(x Entry) bool { return hasItem(x.Value, text) })
 }
 
-// without returns the items of array but text and those that are elements of c.
-func (c *cell) without(array, text []byte) [][]byte {
-	elements := make(map[string]struct{}, len(c.elements)+1)
-	elements[string(text)] = struct{}{}
-	for i := range c.elements {
-		elements[string(c.elements[i].Value)] = struct{}{}
-	}
-	return slices.DeleteFunc(slices.Collect(items(array)), func(item []byte) bool {
-		_, ok := elements[string(item)]
-		return ok
-	})
-}
-
-// hasItem reports whether value is an array with the item text.
-func hasItem(value, text []byte) bool {
-	if !isArray(value) || !bytes.Contains(value, text) {
+// hasItem reports whether x, a register, is an array with the item text. It goes
+// through an array once, however many operations ask.
+func (e *Edit) hasItem(x *Entry, text []byte) bool {
+	if !isArray(x.Value) {
 		return false
 	}
-	for item := range items(value) {
-		if bytes.Equal(item, text) {
-			return true
+	all, ok := e.items[x.Dot]
+	if !ok {
+		all = make(map[string]struct{})
+		for item := range items(x.Value) {
+			all[string(item)] = struct{}{}
 		}
+		if e.items == nil {
+			e.items = make(map[Dot]map[string]struct{})
+		}
+		e.items[x.Dot] = all
 	}
-	return false
+	_, has := all[string(text)]
+	return has
 }
 
 // unset removes what shows at a path. The object around it stays, be it empty.

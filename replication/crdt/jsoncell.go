@@ -1,6 +1,7 @@
 package crdt
 
 import (
+	"iter"
 	"slices"
 	"sort"
 	"strings"
@@ -181,14 +182,19 @@ func (c cell) winning() cell {
 	return c
 }
 
-// find returns what shows at p; it holds nothing if nothing does. Where
-// something else than an object with members shows above p, the result is that,
-// under its own shorter path.
-func (d *Doc) find(p Path) cell {
-	c := cellOf("", d.shown()).winning()
-	for len(c.path) < len(p) && len(c.below) > 0 {
-		child := p[:nameEnd(p, len(c.path))]
-		c = cellOf(child, under(c.below, child)).winning()
+// children yields what is one name below c.
+func (c *cell) children() iter.Seq[cell] {
+	return func(yield func(cell) bool) {
+		for below := c.below; len(below) > 0; {
+			at := below[0].Path[:nameEnd(below[0].Path, len(c.path))]
+			n := 1
+			for n < len(below) && below[n].Path.Under(at) {
+				n++
+			}
+			if !yield(cellOf(at, below[:n])) {
+				return
+			}
+			below = below[n:]
+		}
 	}
-	return c
 }

@@ -375,7 +375,7 @@ func TestLawFind(t *testing.T) {
 				break
 			}
 		}
-		c := d.find(p)
+		c := d.live().find(p)
 		if found := c.path == p && !c.empty(); found != there {
 			t.Fatalf("%s: found %q: %v", jsonRender(d), p.Pointer(), found)
 		}
@@ -383,6 +383,7 @@ func TestLawFind(t *testing.T) {
 			return
 		}
 		r := renderer{doc: &d}
+		c = cellOf(p, under(d.shown(), p)).winning()
 		r.reading(&c)
 		if got := marshal(naiveJSON(t, r.out)); got != marshal(v) {
 			t.Fatalf("%s: at %q is %s", jsonRender(d), p.Pointer(), got)

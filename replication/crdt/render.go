@@ -82,29 +82,24 @@ func (r *renderer) reading(c *cell) {
 	case len(c.registers) > 0:
 		r.out = append(r.out, latest(c.registers).Value...)
 	default:
-		r.object(c.below, len(c.path))
+		r.object(c)
 	}
 }
 
-// object appends the object whose members are below, at a path of n bytes.
-func (r *renderer) object(below []Entry, n int) {
+// object appends the object whose members are below c.
+func (r *renderer) object(c *cell) {
 	r.out = append(r.out, '{')
-	for i := 0; len(below) > 0; i++ {
-		if i > 0 {
+	empty := len(r.out)
+	for child := range c.children() {
+		if len(r.out) > empty {
 			r.out = append(r.out, ',')
 		}
-		child := below[0].Path[:nameEnd(below[0].Path, n)]
-		size := 1
-		for size < len(below) && below[size].Path.Under(child) {
-			size++
-		}
-		name := strings.TrimSuffix(string(child[n:]), "\x00\x01")
+		name := strings.TrimSuffix(string(child.path[len(c.path):]), "\x00\x01")
 		if strings.IndexByte(name, 0) >= 0 {
 			name = strings.ReplaceAll(name, "\x00\xff", "\x00")
 		}
 		r.out = append(appendName(r.out, name), ':')
-		r.cell(cellOf(child, below[:size]))
-		below = below[size:]
+		r.cell(child)
 	}
 	r.out = append(r.out, '}')
 }
@@ -163,11 +158,10 @@ func appendSet(dst []byte, c *cell) []byte {
 	if win := latest(c.registers); win != nil {
 		own = slices.Collect(items(win.Value))
 	}
-	rest := make([][]byte, len(c.elements))
+	rest := make([][]byte, len(c.elements)) // which are in order of their values
 	for i := range c.elements {
 		rest[i] = c.elements[i].Value
 	}
-	slices.SortFunc(rest, slices.Compare)
 	had := make(map[string]struct{}, len(own)+len(rest))
 	dst = append(dst, '[')
 	for _, v := range slices.Concat(own, rest) {

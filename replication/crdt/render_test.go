@@ -33,9 +33,14 @@ func live(t *testing.T, lines ...string) (d Doc) {
 			fmt.Sscan(f[4], &n)
 			e.Value = encodeRow(Row{Birth: e.Dot.Seq, Plus: n})
 		}
-		d.insert(e)
+		insert(&d, e)
 	}
 	return d
+}
+
+// insert puts a live entry into d.
+func insert(d *Doc, e Entry) {
+	d.Entries = rewrite(d.Entries, func(*Entry) bool { return false }, []Entry{e})
 }
 
 // describe writes a conflict as "kind pointer: value@time.origin …", with * at
@@ -183,7 +188,7 @@ func TestRenderNames(t *testing.T) {
 	names := []string{"", "\x00", "\x00\x01", "a\x00", "\x00ÿ", "/", "~1", "é😀", "\""}
 	for _, name := range names {
 		var d Doc
-		d.insert(Entry{Path: Path("").Child(name).Child(name), Kind: Register, Value: []byte("1")})
+		insert(&d, Entry{Path: Path("").Child(name).Child(name), Kind: Register, Value: []byte("1")})
 		quoted := string(appendName(nil, name))
 		if got, want := jsonRender(d), "{"+quoted+":{"+quoted+":1}}"; got != want {
 			t.Errorf("%q: got %s, want %s", name, got, want)
@@ -195,7 +200,7 @@ func TestRenderNames(t *testing.T) {
 func TestRenderMalformedPath(t *testing.T) {
 	for _, p := range []Path{"a", "\x00", "\xff", "a\x00\x01b", "\x00\xff"} {
 		var d Doc
-		d.insert(Entry{Path: p, Kind: Register, Value: []byte("1")})
+		insert(&d, Entry{Path: p, Kind: Register, Value: []byte("1")})
 		if _, err := Parse([]byte(jsonRender(d))); err != nil {
 			t.Errorf("%q: %s: %v", p, jsonRender(d), err)
 		}
