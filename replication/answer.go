@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/atolledge/atoll"
@@ -25,6 +26,10 @@ func Answer(v View, req Pull, emit func(Message) error) error {
 		missing += r.Len()
 	}
 	full := !req.Clock.Covers(cut) && plant.Bug != plant.NoFloor || missing > MaxPullDots
+	var docs []Doc
+	if !full {
+		docs, full = missed(v, req, clock)
+	}
 	if err := emit(Begin{Clock: clock, Full: full}); err != nil {
 		return err
 	}
@@ -32,7 +37,7 @@ func Answer(v View, req Pull, emit func(Message) error) error {
 	if full {
 		send = answerAll
 	}
-	if err := send(v, req, clock, emit); err != nil {
+	if err := send(v, req, docs, emit); err != nil {
 		return err
 	}
 	return emit(End{})
@@ -58,22 +63,28 @@ func answerState(v View, a Address) (clock, cut crdt.Clock, busy bool) {
 	return clock, cut, err != nil
 }
 
-func answerMissing(v View, req Pull, clock crdt.Clock, emit func(Message) error) error {
+// missed returns the keys of the documents with dots of clock that the asker
+// misses, in order, and those dots. tooMany says that one has more runs of them
+// than a step can take in.
+func missed(v View, req Pull, clock crdt.Clock) (docs []Doc, tooMany bool) {
 	runs := make(map[atoll.Key][]crdt.Run)
-	var keys []atoll.Key
 	for r := range clock.Minus(req.Clock) {
 		for run, key := range scanIndex(v, req.Keyspace, req.Partition, r) {
-			if runs[key] == nil {
-				keys = append(keys, key)
+			if runs[key] = append(runs[key], run); len(runs[key]) > MaxDocRuns {
+				return nil, true
 			}
-			runs[key] = append(runs[key], run)
 		}
 	}
-	slices.Sort(keys)
-	for _, key := range keys {
-		d := decodeStored(v.Get(keyOf(kindDoc, req.Keyspace, req.Partition, key)))
-		whole := Doc{Key: key, Doc: d, Runs: runs[key]}
-		if plant.Bug == plant.SplitDocument && len(runs[key]) > 1 {
+	for _, key := range slices.Sorted(maps.Keys(runs)) {
+		docs = append(docs, Doc{Key: key, Runs: runs[key]})
+	}
+	return docs, false
+}
+
+func answerMissing(v View, req Pull, docs []Doc, emit func(Message) error) error {
+	for _, whole := range docs {
+		whole.Doc = decodeStored(v.Get(keyOf(kindDoc, req.Keyspace, req.Partition, whole.Key)))
+		if plant.Bug == plant.SplitDocument && len(whole.Runs) > 1 {
 			first := whole
 			first.Runs, whole.Runs = whole.Runs[:1], whole.Runs[1:]
 			if err := emit(first); err != nil {
@@ -87,7 +98,7 @@ func answerMissing(v View, req Pull, clock crdt.Clock, emit func(Message) error)
 	return nil
 }
 
-func answerAll(v View, req Pull, _ crdt.Clock, emit func(Message) error) error {
+func answerAll(v View, req Pull, _ []Doc, emit func(Message) error) error {
 	start := prefix(kindDoc, req.Keyspace, req.Partition)
 	for k, b := range v.Scan(start, after(start)) {
 		d := decodeStored(b, true)

@@ -164,27 +164,33 @@ func (c *Core) wake() {
 		return
 	}
 	if c.now.Before(c.nextHeads) {
+		c.tidy()
 		return
 	}
 	c.nextHeads = c.now.Add(HeadsEvery/2 + time.Duration(c.rand.Int64N(int64(HeadsEvery))))
 	for _, i := range c.rand.Perm(len(c.peers))[:min(HeadsTo, len(c.peers))] {
 		c.sendHeads(c.peers[i].Node, false)
 	}
+	if len(c.untidy) == 0 {
+		for _, s := range c.spaces {
+			c.untidy = append(c.untidy, s.parts...)
+		}
+	}
 	c.tidy()
 }
 
 // tidy drops what all members have passed: index entries and, at the elected
-// member, reset entries.
+// member, reset entries. It stops when the step is full; the next goes on.
 func (c *Core) tidy() {
 	elected := c.members[0].Origin == c.self.Origin // any choice is safe, also two
-	for _, s := range c.spaces {
-		for _, p := range s.parts {
-			if p.indexed && p.stage == nil {
-				c.truncate(p)
-			}
-			if p.resets && p.stage == nil {
-				c.dropResets(p, elected && !c.fenced)
-			}
+	for len(c.untidy) > 0 && c.room > 0 {
+		p := c.untidy[0]
+		c.untidy = c.untidy[1:]
+		if p.indexed && p.stage == nil {
+			c.truncate(p)
+		}
+		if p.resets && p.stage == nil {
+			c.dropResets(p, elected && !c.fenced)
 		}
 	}
 }
@@ -206,6 +212,10 @@ func (c *Core) dropResets(p *partition, elected bool) {
 		p.tidied = keys[len(keys)-1] + "\x00" // go on behind it the next time
 	}
 	for _, key := range keys {
+		if c.room <= 0 {
+			p.tidied = key
+			return
+		}
 		d := c.loadDoc(p, key)
 		if !d.Resets() {
 			c.write(keyOf(kindReset, p.Keyspace, p.Partition, key), nil)
@@ -238,7 +248,7 @@ func (c *Core) nextWake() time.Time {
 	if len(c.waits) > 0 && c.waits[0].deadline.Before(t) {
 		t = c.waits[0].deadline
 	}
-	if len(c.staging) > 0 {
+	if len(c.staging) > 0 || len(c.untidy) > 0 {
 		t = c.now
 	}
 	if len(c.sessions) < MaxPulls {

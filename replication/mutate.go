@@ -133,6 +133,10 @@ func (c *Core) apply(from Member, m Delta) {
 		c.fence()
 		return
 	}
+	claimed := crdt.ClockOf(d.Dots)
+	if part := claimed.Intersect(p.clock); !part.Empty() && !part.HasRun(d.Dots) {
+		return // a delta is a unit: nobody has made one of which we hold a part
+	}
 	p.report(d.Dots.Origin).AddRun(d.Dots)
 	p.report(from.Origin).AddRun(d.Dots)
 	if m.Ack {
@@ -150,7 +154,7 @@ func (c *Core) apply(from Member, m Delta) {
 	c.stats.Applied++
 	c.hlc.Observe(d.Time, c.now)
 	before := c.loadDoc(p, d.Key)
-	after := before.Clone()
+	after := before
 	after.Apply(d, seen)
 	if plant.Bug == plant.GhostAsSeen {
 		for _, g := range after.Ghosts {

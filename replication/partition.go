@@ -59,6 +59,7 @@ func decodeStored(b []byte, ok bool) crdt.Doc {
 
 func (c *Core) write(key, value []byte) {
 	c.out.Writes = append(c.out.Writes, Write{key, value})
+	c.room -= writeCost + len(key) + len(value)
 }
 
 // saveDoc stores a document, or its absence.
@@ -173,11 +174,11 @@ func (c *Core) truncate(p *partition) {
 			done.AddRun(run)
 			c.write(indexKey(p.Keyspace, p.Partition,
 				crdt.Dot{Origin: run.Origin, Seq: run.First}), nil)
-			if n++; n >= c.chunk {
+			if n++; n >= c.chunk || c.room <= 0 {
 				break
 			}
 		}
-		if n >= c.chunk {
+		if n >= c.chunk || c.room <= 0 {
 			break
 		}
 	}

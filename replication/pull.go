@@ -173,9 +173,10 @@ func (s *session) honest(m *Doc) bool {
 	if plant.Bug == plant.SplitDocument {
 		return true
 	}
-	if PartitionOf(p.Keyspace, m.Key) != p.Partition {
+	if PartitionOf(p.Keyspace, m.Key) != p.Partition || len(m.Runs) > MaxDocRuns {
 		return false
 	}
+	own := crdt.ClockOf(m.Runs...)
 	for _, r := range m.Runs {
 		if !s.clock.HasRun(r) {
 			return false
@@ -183,10 +184,7 @@ func (s *session) honest(m *Doc) bool {
 	}
 	for i := range m.Doc.Entries {
 		d := m.Doc.Entries[i].Dot
-		in := func(r crdt.Run) bool {
-			return r.Origin == d.Origin && r.First <= d.Seq && d.Seq <= r.Last
-		}
-		if !s.clock.Has(d) || !s.full && !p.clock.Has(d) && !slices.ContainsFunc(m.Runs, in) {
+		if !s.clock.Has(d) || !s.full && !p.clock.Has(d) && !own.Has(d) {
 			return false
 		}
 	}
@@ -206,7 +204,7 @@ func (c *Core) join(s *session, m Doc) {
 	}
 	c.stats.PulledDocs++
 	before := c.loadDoc(p, m.Key)
-	d := before.Clone()
+	d := before
 	had := old.Has
 	d.Join(&m.Doc, &s.clock, had, after.Has)
 	c.saveDoc(p, m.Key, &d)
@@ -232,9 +230,8 @@ func metJoin(before, after *crdt.Doc, had func(crdt.Dot) bool, news bool) bool {
 		return false
 	}
 	here := before.Visible()
-	for i := range after.Entries {
-		x := &after.Entries[i]
-		if x.Kind != crdt.Existence || x.Path != "" || before.Has(x.Dot) {
+	for x := range after.Without(before) {
+		if x.Kind != crdt.Existence || x.Path != "" {
 			continue
 		}
 		if here {
@@ -249,7 +246,10 @@ func metJoin(before, after *crdt.Doc, had func(crdt.Dot) bool, news bool) bool {
 
 // lost reports whether an entry that shows went.
 func lost(before, after *crdt.Doc) bool {
-	return slices.ContainsFunc(before.Entries, func(x crdt.Entry) bool {
-		return x.Kind != crdt.ResetOf && x.Kind != crdt.Expiry && !after.Has(x.Dot)
-	})
+	for x := range before.Without(after) {
+		if x.Kind != crdt.ResetOf && x.Kind != crdt.Expiry {
+			return true
+		}
+	}
+	return false
 }

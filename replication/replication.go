@@ -28,11 +28,18 @@ import (
 
 // Limits and intervals of a Core.
 const (
-	MaxKeyspaces = 1024 // more are refused, so a peer cannot fill the memory
+	MaxKeyspaces = 1024    // more are refused, so a peer cannot fill the memory
 	MaxDelta     = 6 << 20 // bytes of one mutation: it travels in one frame
 	MaxPulls     = 32      // pull sessions that a node has open at once
+	MaxDocRuns   = 4096    // of missing dots of one document: more are answered by a full pull
 	MaxPullDots  = 1 << 20 // more missing dots are answered by a full pull
 	MaxWaits     = 1 << 16 // calls that wait for peers or for a clock
+
+	// MaxStep is how many bytes of writes, with writeCost for each, a Wake fills
+	// at most, but for the document that passes it. The writes of a step are
+	// durable together, and a store's transaction has limits in bytes and writes.
+	MaxStep   = 1 << 20
+	writeCost = 64
 
 	HeadsEvery = time.Second
 	HeadsTo    = 3 // peers per round
@@ -75,6 +82,8 @@ type Core struct {
 	touched   []*partition // changed in this step, for those who wait
 	staging   []*partition // in the middle of a full pull
 	staged    bool         // the last Wake moved them
+	untidy    []*partition // that this round has not looked at yet
+	room      int          // of MaxStep, in this step
 	waits     deadlines
 	nextHeads time.Time
 	fenced    bool
@@ -180,7 +189,7 @@ func New(cfg Config, now time.Time) *Core {
 
 // Step takes one input in. The Output is the caller's.
 func (c *Core) Step(now time.Time, in Input) Output {
-	c.now, c.out = now, Output{}
+	c.now, c.out, c.room = now, Output{}, MaxStep
 	switch in := in.(type) {
 	case Wake:
 		c.wake()

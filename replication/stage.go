@@ -85,12 +85,14 @@ func (c *Core) discardStage(p *partition) {
 	c.staging = append(c.staging, p)
 }
 
-// applyStages moves each full pull a chunk further.
+// applyStages moves full pulls a chunk further, as far as a step has room.
 func (c *Core) applyStages() {
 	c.staging = slices.DeleteFunc(c.staging, func(p *partition) bool {
-		if p.stage.phase == discarding {
+		switch {
+		case c.room <= 0:
+		case p.stage.phase == discarding:
 			c.discardChunk(p)
-		} else {
+		default:
 			c.applyChunk(p)
 		}
 		return p.stage == nil
@@ -100,9 +102,10 @@ func (c *Core) applyStages() {
 func (c *Core) discardChunk(p *partition) {
 	from := prefix(kindStaged, p.Keyspace, p.Partition)
 	n := 0
-	for k := range c.view.Scan(from, after(from)) {
+	for k, v := range c.view.Scan(from, after(from)) {
 		c.write(slices.Clone(k), nil)
-		if n++; n >= c.chunk {
+		c.room -= len(v) // it was read
+		if n++; n >= c.chunk || c.room <= 0 {
 			return
 		}
 	}
@@ -116,12 +119,16 @@ func (c *Core) dropStage(p *partition) {
 
 // applyChunk joins the next keys, staged or live, with what the source has.
 func (c *Core) applyChunk(p *partition) {
-	keys := c.nextKeys(p)
+	keys, last := c.nextKeys(p)
 	for _, key := range keys {
+		if c.room <= 0 {
+			last = false
+			break
+		}
 		staged := keyOf(kindStaged, p.Keyspace, p.Partition, key)
 		theirs := decodeStored(c.view.Get(staged))
 		before := c.loadDoc(p, key)
-		d := before.Clone()
+		d := before
 		p.stage.cursor = key // will reads the key under both clocks
 		d.Join(&theirs, &p.stage.clock, p.clock.Has, p.seen(key))
 		if !slices.EqualFunc(d.Entries, before.Entries, sameDot) ||
@@ -132,34 +139,47 @@ func (c *Core) applyChunk(p *partition) {
 		}
 		c.write(staged, nil)
 	}
-	if len(keys) == c.chunk {
+	if last {
+		c.finishStage(p)
+	} else {
 		c.saveStage(p)
-		return
 	}
-	c.finishStage(p)
 }
 
 func sameDot(a, b crdt.Entry) bool { return a.Dot == b.Dot }
 
-// nextKeys returns up to a chunk of keys behind the cursor, staged or live, in order.
-func (c *Core) nextKeys(p *partition) []atoll.Key {
-	var keys []atoll.Key
+// nextKeys returns about a chunk of keys behind the cursor, staged or live, in
+// order; last says that no more follow.
+func (c *Core) nextKeys(p *partition) (keys []atoll.Key, last bool) {
+	last = true
+	var end atoll.Key // behind it one of the two has not been read
 	for _, kind := range [...]byte{kindDoc, kindStaged} {
 		start := prefix(kind, p.Keyspace, p.Partition)
 		from := append(slices.Clone(start), p.stage.cursor...)
-		n := 0
-		for k := range c.view.Scan(from, after(start)) {
-			if key := atoll.Key(k[len(start):]); key > p.stage.cursor {
-				keys = append(keys, key)
-				if n++; n >= c.chunk {
-					break
-				}
+		n, size := 0, 0
+		for k, v := range c.view.Scan(from, after(start)) {
+			key := atoll.Key(k[len(start):])
+			if key <= p.stage.cursor {
+				continue
 			}
+			keys = append(keys, key)
+			size += len(v)
+			if n++; n < c.chunk && size < MaxStep {
+				continue
+			}
+			if last || key < end {
+				last, end = false, key
+			}
+			break
 		}
 	}
 	slices.Sort(keys)
 	keys = slices.Compact(keys)
-	return keys[:min(len(keys), c.chunk)]
+	if !last {
+		n, _ := slices.BinarySearch(keys, end)
+		keys = keys[:n+1]
+	}
+	return keys, last
 }
 
 // finishStage takes the source's clock over. Dots that come with it have no
