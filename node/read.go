@@ -19,10 +19,10 @@ func (n *Node) Read(ctx context.Context, r atoll.Read) (atoll.Document, error) {
 	if err != nil {
 		return atoll.Document{}, err
 	}
-	if err := n.exists(r.Keyspace); err != nil {
+	if err := n.await(ctx, token); err != nil {
 		return atoll.Document{}, err
 	}
-	if err := n.await(ctx, token); err != nil {
+	if err := n.exists(r.Keyspace); err != nil {
 		return atoll.Document{}, err
 	}
 	a := replication.Address{
@@ -101,10 +101,10 @@ func (n *Node) List(ctx context.Context, l atoll.Listing) (atoll.Page, error) {
 	if err != nil {
 		return atoll.Page{}, err
 	}
-	if err := n.exists(l.Keyspace); err != nil {
+	if err := n.await(ctx, token); err != nil {
 		return atoll.Page{}, err
 	}
-	if err := n.await(ctx, token); err != nil {
+	if err := n.exists(l.Keyspace); err != nil {
 		return atoll.Page{}, err
 	}
 	v := n.store.Snapshot()

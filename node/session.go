@@ -55,8 +55,11 @@ func parseToken(s atoll.Token) (token, error) {
 	}
 	switch b[0] {
 	case tokenPinned:
-		if len(b) == 9 {
-			return token{pinned: atoll.Origin(binary.BigEndian.Uint64(b[1:]))}, nil
+		if len(b) != 9 {
+			break
+		}
+		if o := atoll.Origin(binary.BigEndian.Uint64(b[1:])); o != 0 {
+			return token{pinned: o}, nil
 		}
 	case tokenClocks:
 		return parseClocks(b[1:])
@@ -71,7 +74,10 @@ func parseClocks(b []byte) (token, error) {
 		if size <= 0 || n > uint64(len(b)-size) {
 			return token{}, badToken()
 		}
-		ks := atoll.Keyspace(b[size : size+int(n)])
+		ks, err := atoll.ParseKeyspace(string(b[size : size+int(n)]))
+		if err != nil {
+			return token{}, badToken() // the system's keyspaces are nobody's to read
+		}
 		b = b[size+int(n):]
 		parts, size := binary.Uvarint(b)
 		if size <= 0 || parts > uint64(len(b)) {

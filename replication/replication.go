@@ -295,15 +295,20 @@ func PartitionOf(ks atoll.Keyspace, key atoll.Key) int {
 // space returns a keyspace, making it if need be; nil when there are too many
 // or the name cannot be one.
 func (c *Core) space(ks atoll.Keyspace) *space {
-	i, found := slices.BinarySearchFunc(c.spaces, ks, func(s *space, ks atoll.Keyspace) int {
-		return cmp.Compare(s.name, ks)
-	})
+	i, found := c.place(ks)
 	if found {
 		return c.spaces[i]
 	}
 	name := strings.TrimPrefix(string(ks), "_")
-	if _, err := atoll.ParseKeyspace(name); err != nil || len(c.spaces) >= MaxKeyspaces {
+	if _, err := atoll.ParseKeyspace(name); err != nil {
 		return nil
+	}
+	if len(c.spaces) >= MaxKeyspaces {
+		c.spaces = slices.DeleteFunc(c.spaces, (*space).idle)
+		if len(c.spaces) >= MaxKeyspaces {
+			return nil
+		}
+		i, _ = c.place(ks)
 	}
 	s := &space{name: ks, parts: make([]*partition, ks.Partitions())}
 	for n := range s.parts {
@@ -311,6 +316,22 @@ func (c *Core) space(ks atoll.Keyspace) *space {
 	}
 	c.spaces = slices.Insert(c.spaces, i, s)
 	return s
+}
+
+// place returns where ks stands among the keyspaces, or would.
+func (c *Core) place(ks atoll.Keyspace) (int, bool) {
+	return slices.BinarySearchFunc(c.spaces, ks, func(s *space, ks atoll.Keyspace) int {
+		return cmp.Compare(s.name, ks)
+	})
+}
+
+// idle reports whether s is a mere name: tokens and peers may have asked for
+// what was never written, and that must not keep others from writing.
+func (s *space) idle() bool {
+	return !slices.ContainsFunc(s.parts, func(p *partition) bool {
+		return !p.clock.Empty() || p.stage != nil || p.pull != nil || len(p.waits) > 0 ||
+			!p.missing.IsZero()
+	})
 }
 
 // find returns a partition, nil when there is none of that address.

@@ -72,6 +72,10 @@ func (c *Core) waitFor(w *wait) {
 		c.reply(w, nil)
 		return
 	}
+	if w.at == nil {
+		c.reply(w, c.late(w))
+		return
+	}
 	if len(c.waits) >= MaxWaits {
 		c.reply(w, atoll.Errorf(atoll.BehindSession, "too many calls wait already").
 			WithLimit("waiting calls", MaxWaits))
@@ -94,7 +98,7 @@ func (c *Core) askLater(w *wait) {
 }
 
 // satisfied reports whether w can be answered, and moves it to the partition at
-// which it hangs if not.
+// which it hangs if not: nil when it names one for which there is no room.
 func (c *Core) satisfied(w *wait) bool {
 	if w.needs == nil {
 		_, ok := c.reached(w.at, w.run, w.level)
@@ -103,7 +107,7 @@ func (c *Core) satisfied(w *wait) bool {
 	for len(w.needs) > 0 {
 		n := &w.needs[0]
 		w.at = c.find(n.Address)
-		if w.at != nil && !w.at.clock.Covers(n.Clock) {
+		if w.at == nil || !w.at.clock.Covers(n.Clock) {
 			return false
 		}
 		w.needs = w.needs[1:]
@@ -131,6 +135,9 @@ func (c *Core) settle() {
 			case c.satisfied(w):
 				heap.Remove(&c.waits, w.index)
 				c.reply(w, nil)
+			case w.at == nil:
+				heap.Remove(&c.waits, w.index)
+				c.reply(w, c.late(w))
 			default:
 				w.at.waits = append(w.at.waits, w)
 			}
