@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/atolledge/atoll"
 	"github.com/atolledge/atoll/replication/hlc"
@@ -353,14 +354,15 @@ func (r *reader) path(prev Path) Path {
 	case int(n) == len(prev) && len(rest) == 0:
 		return prev
 	}
-	p := make([]byte, 0, int(n)+len(rest))
-	p = append(append(p, prev[:n]...), rest...)
-	path := Path(p)
-	if !path.valid() {
-		r.fail()
-		return ""
+	var p strings.Builder
+	p.Grow(int(n) + len(rest))
+	p.WriteString(string(prev[:n]))
+	p.Write(rest)
+	if path := Path(p.String()); path.valid() {
+		return path
 	}
-	return path
+	r.fail()
+	return ""
 }
 
 // Append appends the encoding of x.
