@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/token"
 
@@ -100,6 +102,23 @@ func refused(name string, err error) error {
 		return bad("%s line %d: %s (at %q)", name, t.Position.Line, e.GetMessage(), keyBefore(t))
 	}
 	return bad("%s: %v", name, err)
+}
+
+// Span is a Go duration of whole milliseconds.
+type Span time.Duration
+
+func (s Span) ms() int64 { return time.Duration(s).Milliseconds() }
+
+// UnmarshalYAML reads a duration. Errors carry the place.
+func (s *Span) UnmarshalYAML(n ast.Node) error {
+	t := n.GetToken()
+	d, err := time.ParseDuration(t.Value)
+	if err != nil || d%time.Millisecond != 0 {
+		return &yaml.SyntaxError{Token: t,
+			Message: fmt.Sprintf("%q is no duration of whole milliseconds, such as 1.5s or 200ms", t.Value)}
+	}
+	*s = Span(d)
+	return nil
 }
 
 // keyBefore returns the key whose value t is, or t's own text.

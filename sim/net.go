@@ -157,7 +157,7 @@ func (w *world) nextPiece(s *stream, after int64) {
 func (w *world) piece(s *stream) {
 	n := s.asker
 	switch {
-	case !n.up || n.run != s.run && !w.flaws.stale:
+	case !n.up || n.run != s.run:
 		return // the process that asked is gone
 	case !w.flowing(s) || s.breaks == 0:
 		w.giveUp(s)

@@ -26,7 +26,6 @@ const (
 type flaws struct {
 	early bool // sends what is not durable yet
 	torn  bool // a crash tears a commit
-	stale bool // a new process is handed answers to the pulls of the old one
 }
 
 // node is one simulated process and its disk.

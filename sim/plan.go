@@ -176,6 +176,9 @@ func (p *Plan) checkNodes() error {
 		if p.node(n.ID) != i {
 			return bad("node %q is there twice", n.ID)
 		}
+		if n.Skew < -maxDelay || n.Skew > maxDelay {
+			return bad("node %q: a skew of %d ms, want up to %d", n.ID, n.Skew, maxDelay)
+		}
 	}
 	return nil
 }
@@ -222,8 +225,8 @@ func (p *Plan) checkWork() error {
 		return bad("%d keys, want 1 to %d", w.Keys, MaxKeys)
 	case len(w.Clients) > MaxClients:
 		return bad("%d clients, want at most %d", len(w.Clients), MaxClients)
-	case len(w.Clients) > 0 && (w.Gap < 1 || sum == 0):
-		return bad("clients need a gap of at least 1 ms and a mix")
+	case len(w.Clients) > 0 && (w.Gap < 1 || w.Gap > MaxPhase.Milliseconds() || sum == 0):
+		return bad("clients need a mix, and a gap of 1 to %d ms", MaxPhase.Milliseconds())
 	}
 	for _, c := range w.Clients {
 		if p.node(c) < 0 {
@@ -243,7 +246,7 @@ func (p *Plan) checkFaults() error {
 }
 
 func (p *Plan) checkFault(f Fault) error {
-	if f.At < 0 || f.For < 0 || f.At > p.Chaos {
+	if f.At < 0 || f.For < 0 || f.At > p.Chaos || f.For > MaxPhase.Milliseconds() {
 		return bad("%s at %d ms for %d ms: want it within the chaos of %d ms", f, f.At, f.For, p.Chaos)
 	}
 	switch f.Kind {

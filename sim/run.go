@@ -93,7 +93,7 @@ func run(p *Plan, f flaws, goOn func(time.Duration) bool) *Result {
 		w.now = e.at
 		w.events++
 		w.handle(&e)
-		if goOn != nil && w.events%4096 == 0 && !goOn(w.elapsed()) {
+		if goOn != nil && w.events%1024 == 0 && !goOn(w.elapsed()) {
 			return nil
 		}
 	}

@@ -7,14 +7,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/atolledge/atoll"
 	"github.com/atolledge/atoll/sim/check"
 )
 
 // Scenario is what a scenario file says, in YAML with strict keys. Durations are
-// Go durations with a precision of one millisecond.
+// Go durations of whole milliseconds.
 type Scenario struct {
 	// Version of this format: 1.
 	Version int `yaml:"version"`
@@ -39,18 +38,18 @@ type Topology struct {
 	// {frankfurt-tokyo: 229}. Pairs that are not named have to be built-in cities.
 	RTT map[string]int64 `yaml:"rtt"`
 	// Skew is how far clocks may be off at most, ahead or behind.
-	Skew time.Duration `yaml:"skew"`
+	Skew Span `yaml:"skew"`
 	// Disk is what a synced commit takes; without it, 0.3 ms.
-	Disk time.Duration `yaml:"disk"`
+	Disk Span `yaml:"disk"`
 }
 
 // LinkSpec is the quality of all links. Parts are per cent, such as 0.5%.
 type LinkSpec struct {
-	Jitter time.Duration `yaml:"jitter"` // at most
-	Loss   string        `yaml:"loss"`   // of messages
-	Dup    string        `yaml:"dup"`    // of messages: these arrive twice
-	Late   string        `yaml:"late"`   // of messages: these are overtaken
-	Break  string        `yaml:"break"`  // of answers to pulls: these break off
+	Jitter Span   `yaml:"jitter"` // at most
+	Loss   string `yaml:"loss"`   // of messages
+	Dup    string `yaml:"dup"`    // of messages: these arrive twice
+	Late   string `yaml:"late"`   // of messages: these are overtaken
+	Break  string `yaml:"break"`  // of answers to pulls: these break off
 }
 
 // WorkSpec is what clients do.
@@ -77,7 +76,7 @@ type Faults struct {
 
 // TimedFault is one fault at its time.
 type TimedFault struct {
-	At time.Duration `yaml:"at"`
+	At Span `yaml:"at"`
 	// Do is partition, oneway, slow, crash, trim or heal.
 	Do string `yaml:"do"`
 	// Between are the one or two regions or nodes of a partition, oneway or slow;
@@ -86,16 +85,16 @@ type TimedFault struct {
 	// Node that crashes, or drops its index.
 	Node string `yaml:"node"`
 	// By is what slow adds to each message.
-	By time.Duration `yaml:"by"`
+	By Span `yaml:"by"`
 	// For is how long it lasts; without it, until the next heal or the calm.
-	For time.Duration `yaml:"for"`
+	For Span `yaml:"for"`
 }
 
 // Process throws for a fault in each interval.
 type Process struct {
-	Every time.Duration `yaml:"every"`
+	Every Span `yaml:"every"`
 	// Last is how long a fault lasts in the mean.
-	Last time.Duration `yaml:"last"`
+	Last Span `yaml:"last"`
 	// Kinds are weights by what TimedFault.Do names, without heal.
 	Kinds map[string]int `yaml:"kinds"`
 }
@@ -103,16 +102,16 @@ type Process struct {
 // Phases say how long a run takes.
 type Phases struct {
 	// Chaos is when clients write and faults happen.
-	Chaos time.Duration `yaml:"chaos"`
+	Chaos Span `yaml:"chaos"`
 	// Settle is within what the replicas have to agree after that.
-	Settle time.Duration `yaml:"settle"`
+	Settle Span `yaml:"settle"`
 }
 
 // Plan makes the plan of a seed. Errors are *atoll.Error values.
 func (s *Scenario) Plan(seed uint64) (*Plan, error) {
 	p := &Plan{Version: planVersion, Scenario: s.Name, Seed: seed, Chunk: 64,
-		Chaos: s.Phases.Chaos.Milliseconds(), Settle: s.Phases.Settle.Milliseconds(),
-		Disk: s.Topology.Disk.Milliseconds(), Checks: s.Checks}
+		Chaos: s.Phases.Chaos.ms(), Settle: s.Phases.Settle.ms(),
+		Disk: s.Topology.Disk.ms(), Checks: s.Checks}
 	if len(p.Checks) == 0 {
 		p.Checks = check.Properties()
 	}
@@ -130,9 +129,9 @@ func (s *Scenario) topology(p *Plan) error {
 		return bad("topology.regions is empty").WithHint("such as regions: {tokyo: 2, london: 1}")
 	}
 	p.Regions = slices.Sorted(maps.Keys(s.Topology.Regions))
-	skew, nodes := s.Topology.Skew.Milliseconds(), 0
+	skew, nodes := s.Topology.Skew.ms(), 0
 	if skew < 0 || skew > maxDelay {
-		return bad("topology.skew: %v, want 0 to %d ms", s.Topology.Skew, maxDelay)
+		return bad("topology.skew: %d ms, want 0 to %d", skew, maxDelay)
 	}
 	for _, r := range p.Regions {
 		n := s.Topology.Regions[r]
@@ -180,7 +179,7 @@ func (s *Scenario) distances(p *Plan) error {
 
 func (s *Scenario) links(p *Plan) (err error) {
 	l := &s.Links
-	p.Links.Jitter = l.Jitter.Milliseconds()
+	p.Links.Jitter = l.Jitter.ms()
 	for _, part := range []struct {
 		key, text string
 		to        *int64
@@ -201,7 +200,7 @@ func percent(text string) (int64, error) {
 	if text == "" {
 		return 0, nil
 	}
-	if len(frac) > 4 || !strings.HasSuffix(text, "%") {
+	if whole+frac == "" || len(frac) > 4 || !strings.HasSuffix(text, "%") {
 		return 0, fmt.Errorf("%q, want per cent such as 0.5%%, with up to four decimals", text)
 	}
 	ppm, err := strconv.ParseUint(whole+frac+strings.Repeat("0", 4-len(frac)), 10, 32)
@@ -239,8 +238,8 @@ func (s *Scenario) workload(p *Plan) error {
 
 func (s *Scenario) faults(p *Plan) error {
 	for i, t := range s.Faults.Timed {
-		f := Fault{At: t.At.Milliseconds(), For: t.For.Milliseconds(), Kind: t.Do, A: t.Node,
-			By: t.By.Milliseconds()}
+		f := Fault{At: t.At.ms(), For: t.For.ms(), Kind: t.Do, A: t.Node,
+			By: t.By.ms()}
 		links := f.onLinks()
 		if len(t.Between) > 2 || links != (len(t.Between) > 0) || (f.Kind == Slow) != (t.By > 0) {
 			return bad("faults.timed[%d]: %s does not go with the keys beside it", i, t.Do).WithHint(
@@ -263,7 +262,7 @@ func (r *Process) faults(p *Plan) error {
 	if r.Every == 0 && len(r.Kinds) == 0 {
 		return nil
 	}
-	every, last := r.Every.Milliseconds(), r.Last.Milliseconds()
+	every, last := r.Every.ms(), r.Last.ms()
 	if every < 1 || last < 1 || p.Chaos/every > MaxFaults {
 		return bad("faults.random: every and last have to be at least 1ms, with up to %d faults",
 			MaxFaults)

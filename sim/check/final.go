@@ -132,13 +132,18 @@ func (h *History) counters(r *record, d *crdt.Doc) *Violation {
 	return nil
 }
 
-// winners compares what shows of each member that is nothing but a register
-// with its latest value.
+// winners compares what readers see of d with the latest values.
 func winners(d *crdt.Doc) *Violation {
 	body, _, visible := crdt.Render(d)
 	if !visible {
 		return nil
 	}
+	return shows(body, d)
+}
+
+// shows looks in a document as readers see it for the latest value of each
+// member that is nothing but a register.
+func shows(body []byte, d *crdt.Doc) *Violation {
 	var shown map[string]json.RawMessage
 	if err := json.Unmarshal(body, &shown); err != nil {
 		return nil // not an object: nothing of this kind to check
