@@ -43,7 +43,8 @@ func (n *Node) changed(c replication.Change) {
 	if c.Keyspace.System() {
 		select {
 		case n.changes <- c:
-		default: // the monitor looks at everything when it comes round
+		default:
+			n.missed.Store(true) // the monitor looks at everything when it comes round
 		}
 		return
 	}

@@ -247,6 +247,11 @@ func (l *loop) call(ctx context.Context, in replication.Input) (replication.Repl
 		return replication.Reply{}, atoll.Errorf(atoll.ShuttingDown,
 			"the request ended before its answer").Because(ctx.Err())
 	case <-l.done:
+	}
+	select {
+	case r := <-caller: // the last commit answered before the loop ended
+		return r, r.Err
+	default:
 		return replication.Reply{}, errStopped()
 	}
 }

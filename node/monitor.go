@@ -31,6 +31,8 @@ type monitor struct {
 	heard   chan heard
 	view    atomic.Pointer[atoll.Cluster]
 
+	enrolled bool                  // in the roster, as far as this run is concerned
+	retired  map[atoll.Origin]bool // earlier origins of this node, taken out by this run
 	verdicts map[atoll.Region]health.Verdict
 	level    map[atoll.Origin]time.Time // when a member was last known to have all
 	mu       sync.Mutex
@@ -49,6 +51,7 @@ func newMonitor(n *Node) *monitor {
 	m := &monitor{
 		n: n, tracker: health.New(health.Config{Self: n.cfg.Node}), metrics: newMetrics(n),
 		poked: make(chan struct{}, 1), heard: make(chan heard, 256),
+		retired:  make(map[atoll.Origin]bool),
 		verdicts: make(map[atoll.Region]health.Verdict),
 		level:    make(map[atoll.Origin]time.Time),
 	}
@@ -83,7 +86,14 @@ func (m *monitor) datagram(from atoll.NodeID, t wire.Type, body []byte) {
 }
 
 func (m *monitor) run(ctx context.Context) {
-	m.enroll(ctx)
+	select {
+	case <-m.n.started:
+	case <-ctx.Done():
+		return
+	}
+	if m.enroll(ctx); !m.enrolled {
+		m.n.cfg.Logger.Warn("not in the roster yet: this node's disk takes no writes")
+	}
 	m.relayout(ctx)
 	tick := time.NewTimer(0)
 	defer tick.Stop()
@@ -107,15 +117,23 @@ func (m *monitor) run(ctx context.Context) {
 	}
 }
 
-// enroll enters the roster, again and again until it works.
+// enroll enters the roster; the survey tries again until it works.
 func (m *monitor) enroll(ctx context.Context) {
-	select {
-	case <-m.n.started:
-	case <-ctx.Done():
-		return
-	}
-	if err := m.n.enroll(ctx); err != nil && ctx.Err() == nil {
-		m.n.cfg.Logger.Warn("could not enter the roster", "err", err)
+	m.enrolled = m.enrolled || m.n.enroll(ctx) == nil
+	m.retire(ctx)
+}
+
+// retire takes earlier origins of this node out of the roster: those it had
+// before its data directory was lost or fenced. Each run does so once, so that
+// two nodes of one name cannot go on for ever about it.
+func (m *monitor) retire(ctx context.Context) {
+	for _, x := range m.n.membersNow() {
+		if x.Node != m.n.cfg.Node || x.Origin == m.n.origin || m.retired[x.Origin] {
+			continue
+		}
+		x.Left = true
+		key := atoll.Key(x.Origin.String())
+		m.retired[x.Origin] = m.n.putSystem(ctx, rosterSpace, key, x) == nil
 	}
 }
 
@@ -124,6 +142,7 @@ func (m *monitor) reload(ctx context.Context, ks atoll.Keyspace) {
 	switch ks {
 	case rosterSpace:
 		m.n.loadRoster()
+		m.retire(ctx)
 		m.relayout(ctx)
 	case settingsSpace:
 		m.n.loadSettings()
@@ -161,6 +180,14 @@ func (m *monitor) relayout(ctx context.Context) {
 
 // survey looks at what nobody tells: the disk, and how far the members are.
 func (m *monitor) survey(ctx context.Context) {
+	if m.n.missed.Swap(false) {
+		m.reload(ctx, settingsSpace)
+		m.reload(ctx, drainSpace)
+		m.reload(ctx, rosterSpace)
+	}
+	if !m.enrolled {
+		m.enroll(ctx)
+	}
 	_ = m.n.loop.look(ctx, func(c *replication.Core) {
 		lags, stats, seen := c.Lags(), c.Stats(), c.Seen()
 		m.mu.Lock()

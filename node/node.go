@@ -72,6 +72,7 @@ type Node struct {
 	changes chan replication.Change // of system keyspaces, for the monitor
 	work    sync.WaitGroup
 
+	missed   atomic.Bool // a change of a system keyspace found changes full
 	fenced   atomic.Bool
 	retired  atomic.Bool
 	stopping atomic.Bool

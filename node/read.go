@@ -31,12 +31,12 @@ func (n *Node) Read(ctx context.Context, r atoll.Read) (atoll.Document, error) {
 	v := n.store.Snapshot()
 	defer v.Close()
 	d, err := document(v.Get(replication.DocKey(a.Keyspace, a.Partition, r.Key)))
+	token.add(a, replication.ClockIn(v, a))
+	if failed := v.Err(); failed != nil {
+		return atoll.Document{}, n.readFailed(failed)
+	}
 	if err != nil {
 		return atoll.Document{}, err
-	}
-	token.add(a, replication.ClockIn(v, a))
-	if err := v.Err(); err != nil {
-		return atoll.Document{}, readFailed(err)
 	}
 	out, ok := n.render(r.Key, &d, n.cfg.Clock())
 	if !ok {
@@ -47,7 +47,11 @@ func (n *Node) Read(ctx context.Context, r atoll.Read) (atoll.Document, error) {
 	return out, nil
 }
 
-func readFailed(err error) error {
+// readFailed says why the store cannot be read: it is closing, or broken.
+func (n *Node) readFailed(err error) error {
+	if n.stopping.Load() {
+		return errStopped()
+	}
 	return atoll.Errorf(atoll.Internal, "the store cannot be read").Because(err)
 }
 
@@ -128,7 +132,7 @@ func (n *Node) List(ctx context.Context, l atoll.Listing) (atoll.Page, error) {
 		page.Items = append(page.Items, doc)
 	}
 	if err := v.Err(); err != nil {
-		return atoll.Page{}, readFailed(err)
+		return atoll.Page{}, n.readFailed(err)
 	}
 	return page, nil
 }

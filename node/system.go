@@ -43,7 +43,6 @@ type roster struct {
 type settings struct {
 	sync.RWMutex
 	spaces map[atoll.Keyspace]atoll.Settings
-	making sync.Mutex // held while a first write makes a keyspace
 }
 
 // document of _settings.
@@ -75,6 +74,8 @@ func (n *Node) systemDocs(ks atoll.Keyspace, f func(key atoll.Key, body []byte))
 }
 
 func (n *Node) loadRoster() {
+	n.roster.Lock() // first: of two loads the one that sees more must not end before the other
+	defer n.roster.Unlock()
 	var members []member
 	n.systemDocs(rosterSpace, func(key atoll.Key, body []byte) {
 		o, err := atoll.ParseOrigin(string(key))
@@ -84,12 +85,12 @@ func (n *Node) loadRoster() {
 		}
 	})
 	slices.SortFunc(members, func(a, b member) int { return cmp.Compare(a.Origin, b.Origin) })
-	n.roster.Lock()
-	defer n.roster.Unlock()
 	n.roster.members = members
 }
 
 func (n *Node) loadSettings() {
+	n.settings.Lock()
+	defer n.settings.Unlock()
 	spaces := make(map[atoll.Keyspace]atoll.Settings)
 	n.systemDocs(settingsSpace, func(key atoll.Key, body []byte) {
 		var d settingsDoc
@@ -101,16 +102,14 @@ func (n *Node) loadSettings() {
 			}
 		}
 	})
-	n.settings.Lock()
-	defer n.settings.Unlock()
 	n.settings.spaces = spaces
 }
 
 func (n *Node) loadDrains() {
-	drained := make(map[atoll.Region]bool)
-	n.systemDocs(drainSpace, func(key atoll.Key, _ []byte) { drained[atoll.Region(key)] = true })
 	n.roster.Lock()
 	defer n.roster.Unlock()
+	drained := make(map[atoll.Region]bool)
+	n.systemDocs(drainSpace, func(key atoll.Key, _ []byte) { drained[atoll.Region(key)] = true })
 	n.roster.drained = drained
 }
 
@@ -162,29 +161,20 @@ func (n *Node) peersKnown() int {
 	return max(known, others)
 }
 
-// enroll writes this node into the roster, and takes an earlier origin of the
-// same node out of it.
+// enroll writes this node into the roster, unless it stands there as it is.
 func (n *Node) enroll(ctx context.Context) error {
 	self := member{
 		Origin: n.origin, Node: n.cfg.Node, Region: n.cfg.Node.Region(), Lat: n.cfg.Lat,
 		Lon: n.cfg.Lon, Peer: n.cfg.Advertise, Addresses: n.cfg.Addresses,
 	}
-	present := false
 	for _, m := range n.membersNow() {
-		switch {
-		case m.Origin == n.origin:
+		if m.Origin == n.origin {
 			a, _ := json.Marshal(m)
 			b, _ := json.Marshal(self)
-			present = string(a) == string(b)
-		case m.Node == n.cfg.Node:
-			m.Left = true
-			if err := n.putSystem(ctx, rosterSpace, atoll.Key(m.Origin.String()), m); err != nil {
-				return err
+			if string(a) == string(b) {
+				return nil
 			}
 		}
-	}
-	if present {
-		return nil
 	}
 	return n.putSystem(ctx, rosterSpace, atoll.Key(n.origin.String()), self)
 }
@@ -195,41 +185,42 @@ func (n *Node) exists(ks atoll.Keyspace) error {
 	n.settings.RLock()
 	_, ok := n.settings.spaces[ks]
 	n.settings.RUnlock()
-	if ok || n.holdsAny(ks) {
+	if ok {
 		return nil
+	}
+	if holds, err := n.holdsAny(ks); holds || err != nil {
+		return err
 	}
 	return atoll.Errorf(atoll.UnknownKeyspace, "there is no keyspace %q", ks).
 		WithHint("the first write makes a keyspace, or PUT /v1/keyspaces/" + string(ks))
 }
 
-func (n *Node) holdsAny(ks atoll.Keyspace) bool {
+// holdsAny reports whether a document of ks was ever here.
+func (n *Node) holdsAny(ks atoll.Keyspace) (bool, error) {
 	v := n.store.Snapshot()
 	defer v.Close()
-	return replication.Holds(v, ks)
+	holds := replication.Holds(v, ks)
+	if err := v.Err(); err != nil {
+		return false, n.readFailed(err)
+	}
+	return holds, nil
 }
 
-// writable returns the settings of a keyspace, making it if that is allowed.
-func (n *Node) writable(ctx context.Context, ks atoll.Keyspace) (atoll.Settings, error) {
+// writable returns the settings by which a keyspace is written. Its first
+// document makes it, if that is allowed: nothing is written beside it, which
+// could win over settings that are on their way here.
+func (n *Node) writable(ks atoll.Keyspace) (atoll.Settings, error) {
 	n.settings.RLock()
 	s, ok := n.settings.spaces[ks]
 	n.settings.RUnlock()
-	if ok || ks.System() {
+	if ok || !n.cfg.ExplicitKeyspaces {
 		return s, nil
 	}
-	if n.cfg.ExplicitKeyspaces {
-		return s, atoll.Errorf(atoll.UnknownKeyspace, "there is no keyspace %q", ks).
-			WithHint("keyspaces.create is explicit: make it with PUT /v1/keyspaces/" + string(ks))
+	if holds, err := n.holdsAny(ks); holds || err != nil {
+		return s, err
 	}
-	n.settings.making.Lock()
-	defer n.settings.making.Unlock()
-	n.settings.RLock()
-	s, ok = n.settings.spaces[ks]
-	n.settings.RUnlock()
-	if ok {
-		return s, nil // made while this call waited
-	}
-	_, err := n.Configure(ctx, ks, atoll.Settings{})
-	return s, err
+	return s, atoll.Errorf(atoll.UnknownKeyspace, "there is no keyspace %q", ks).
+		WithHint("keyspaces.create is explicit: make it with PUT /v1/keyspaces/" + string(ks))
 }
 
 // Settings returns the settings of a keyspace.

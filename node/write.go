@@ -27,7 +27,7 @@ func (n *Node) Write(ctx context.Context, w atoll.Write) (atoll.Written, error) 
 	if err != nil {
 		return atoll.Written{}, err
 	}
-	settings, err := n.writable(ctx, w.Keyspace)
+	settings, err := n.writable(w.Keyspace)
 	if err != nil {
 		return atoll.Written{}, err
 	}

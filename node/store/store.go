@@ -66,7 +66,9 @@ type Store struct {
 	}
 	readers struct {
 		sync.Mutex
-		at map[uint64]int // open snapshots by timestamp
+		at     map[uint64]int // open snapshots by timestamp
+		gone   *sync.Cond     // there are none any more
+		closed bool
 	}
 }
 
@@ -89,6 +91,7 @@ func Open(cfg Config) (*Store, error) {
 	}
 	s := &Store{cfg: cfg, db: db}
 	s.readers.at = make(map[uint64]int)
+	s.readers.gone = sync.NewCond(&s.readers)
 	s.last.Store(max(db.MaxVersion(), 1))
 	return s, nil
 }
@@ -131,8 +134,20 @@ func checkFormat(dir string) error {
 	return nil
 }
 
-// Close closes the directory for the next process.
-func (s *Store) Close() error { return s.db.Close() }
+// ErrClosed is what a snapshot says that was asked for after Close.
+var ErrClosed = errors.New("store: closed")
+
+// Close closes the directory for the next process. It waits for the snapshots
+// that are open: Badger must not be read once it is closed.
+func (s *Store) Close() error {
+	s.readers.Lock()
+	s.readers.closed = true
+	for len(s.readers.at) > 0 {
+		s.readers.gone.Wait()
+	}
+	s.readers.Unlock()
+	return s.db.Close()
+}
 
 // Commit makes the writes durable in one synced transaction; where a key is
 // written twice the later write counts. They are visible to the readers that

@@ -21,10 +21,14 @@ type Snapshot struct {
 	err error
 }
 
-// Snapshot returns a reader of what is durable now.
+// Snapshot returns a reader of what is durable now; of a closed store one that
+// reads nothing and says so.
 func (s *Store) Snapshot() *Snapshot {
 	s.readers.Lock()
 	defer s.readers.Unlock()
+	if s.readers.closed {
+		return &Snapshot{s: s, err: ErrClosed}
+	}
 	ts := s.last.Load()
 	s.readers.at[ts]++
 	return &Snapshot{s: s, ts: ts, txn: s.db.NewTransactionAt(ts, false)}
@@ -32,11 +36,17 @@ func (s *Store) Snapshot() *Snapshot {
 
 // Close ends the snapshot. What it returned must not be used afterwards.
 func (v *Snapshot) Close() {
+	if v.txn == nil {
+		return
+	}
 	v.txn.Discard()
 	v.s.readers.Lock()
 	defer v.s.readers.Unlock()
 	if v.s.readers.at[v.ts]--; v.s.readers.at[v.ts] == 0 {
 		delete(v.s.readers.at, v.ts)
+	}
+	if len(v.s.readers.at) == 0 {
+		v.s.readers.gone.Broadcast()
 	}
 }
 
@@ -45,6 +55,9 @@ func (v *Snapshot) Err() error { return v.err }
 
 // Get implements replication.View.
 func (v *Snapshot) Get(key []byte) ([]byte, bool) {
+	if v.txn == nil {
+		return nil, false
+	}
 	item, err := v.txn.Get(key)
 	if err == nil {
 		var b []byte
@@ -61,6 +74,9 @@ func (v *Snapshot) Get(key []byte) ([]byte, bool) {
 // Scan implements replication.View.
 func (v *Snapshot) Scan(from, to []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func([]byte, []byte) bool) {
+		if v.txn == nil {
+			return
+		}
 		opt := badger.DefaultIteratorOptions
 		opt.PrefetchValues = false
 		it := v.txn.NewIterator(opt)
