@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/atolledge/atoll"
+	"github.com/atolledge/atoll/geodns"
+	"github.com/atolledge/atoll/geodns/steer"
 )
 
 // fakeWorld is an api.Node that keeps documents in a map, and the dev world's
@@ -205,7 +207,19 @@ func (w *fakeWorld) Undrain(_ context.Context, r atoll.Region) error {
 }
 
 func (w *fakeWorld) explain(name, ip string) (any, error) {
-	return map[string]any{"name": name, "ip": ip, "region": "east"}, nil
+	e := geodns.Explanation{
+		Name: name, Client: ip, Source: "argument", Range: "192.0.2.0/24", TTL: 30, MapVersion: "1",
+		Place: &geodns.Place{Country: "DE", Lat: 50, Lon: 8.7}, Answer: []string{"127.0.1.1"},
+		List: []steer.Candidate{
+			{Region: "east", KM: 12.3, State: "up", Eligible: true, Why: "chosen: the nearest"},
+			{Region: "west", KM: 6531, State: "down", Why: "down",
+				Votes: []steer.Vote{{Voter: "east"}, {Voter: "south", Up: true}}},
+		},
+	}
+	if strings.HasPrefix(ip, "127.") {
+		e.Place = nil
+	}
+	return e, nil
 }
 
 // dev answers the protocol of the dev world.

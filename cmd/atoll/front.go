@@ -250,7 +250,7 @@ func (w *world) serveDev(rw http.ResponseWriter, r *http.Request) {
 
 func (w *world) slow(a, b atoll.Region, ms float64) error {
 	if !(ms >= 0 && ms <= 60_000) {
-		return atoll.Errorf(atoll.BadRequest, "a round trip of %v ms", ms).
+		return atoll.Errorf(atoll.BadRequest, "a round trip of %v ms is not within 0 and 60000", ms).
 			WithLimit("rtt_ms", 60_000)
 	}
 	w.sea.Slow(a, b, time.Duration(ms*float64(time.Millisecond)))

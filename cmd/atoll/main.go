@@ -4,9 +4,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -81,8 +84,19 @@ func run(ctx context.Context, args []string) int {
 	}
 	parsed, err := parser.Parse(args)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "atoll: %v\n  see atoll --help, or --help behind a command\n", err)
-		return exitMisuse
+		return misparsed(os.Stderr, err)
 	}
 	return report(os.Stderr, parsed.Command(), parsed.Run())
+}
+
+// misparsed says what is wrong with a command line, and where its help is.
+func misparsed(w io.Writer, err error) int {
+	name := "atoll"
+	if e, ok := errors.AsType[*kong.ParseError](err); ok {
+		for n := e.Context.Selected(); n != nil && n.Parent != nil; n = n.Parent {
+			name = "atoll " + n.Name + strings.TrimPrefix(name, "atoll")
+		}
+	}
+	fmt.Fprintf(w, "%s: %v\n  see %s --help\n", name, err, name)
+	return exitMisuse
 }

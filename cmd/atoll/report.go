@@ -44,9 +44,9 @@ func report(w io.Writer, command string, err error) int {
 	}
 	words := err.Error()
 	var known *atoll.Error
-	if errors.As(err, &known) && known.Kind == atoll.Internal {
-		// "internal" is the name of a status; to a person it says nothing.
-		words = strings.Replace(words, string(atoll.Internal)+": ", "", 1)
+	if errors.As(err, &known) && (known.Kind == atoll.Internal || known.Kind == atoll.BadRequest) {
+		// These two are names of a status; to a person they say nothing.
+		words = strings.Replace(words, string(known.Kind)+": ", "", 1)
 	}
 	fmt.Fprintf(w, "atoll %s: %s\n", subcommand(command), words)
 	if known != nil {

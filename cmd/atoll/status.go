@@ -23,12 +23,14 @@ type regionView struct {
 	Name     string
 	Lat, Lon float64
 	State    string
-	Votes    []struct {
-		Voter string
-		Up    bool
-		AgeMS float64 `json:"age_ms"`
-	}
-	Nodes []nodeView
+	Votes    []voteView
+	Nodes    []nodeView
+}
+
+type voteView struct {
+	Voter string
+	Up    bool
+	AgeMS float64 `json:"age_ms"`
 }
 
 type nodeView struct {
