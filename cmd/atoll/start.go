@@ -194,10 +194,19 @@ func newLogger(w io.Writer, c logConfig, level *slog.LevelVar) (*slog.Logger, er
 	}
 	level.Set(l)
 	options := &slog.HandlerOptions{Level: level}
+	log := slog.New(slog.NewTextHandler(w, options))
 	if c.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, options)), nil
+		log = slog.New(slog.NewJSONHandler(w, options))
 	}
-	return slog.New(slog.NewTextHandler(w, options)), nil
+	adoptLog(log)
+	return log, nil
+}
+
+// adoptLog leads what libraries print through package log into ours, as details:
+// quic-go tells there of socket buffers that the system keeps small.
+func adoptLog(to *slog.Logger) {
+	slog.SetDefault(to)
+	slog.SetLogLoggerLevel(slog.LevelDebug)
 }
 
 // reload takes over what can change without a restart, and names what cannot.

@@ -109,7 +109,7 @@ func difference(before Member, known bool, now Member, there bool) (Event, bool)
 }
 
 func (m *Membership) tell(e Event) {
-	m.cfg.Logger.Info("member "+e.Kind.String(), "node", e.Member.Node, "addr", e.Member.Addr)
+	m.cfg.Logger.Info("member "+e.Kind.String(), "member", e.Member.Node, "addr", e.Member.Addr)
 	if m.cfg.Changed != nil {
 		m.cfg.Changed(e)
 	}

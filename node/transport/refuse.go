@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -108,7 +109,12 @@ type refusals struct {
 func (r *refusals) refuse(why reason, from net.Addr, err error) {
 	r.metrics.refused.WithLabelValues(string(why)).Inc()
 	if r.due(string(why)+" "+hostOf(from), time.Now()) {
-		r.log.Warn("peer refused", "reason", string(why), "from", from, "err", err)
+		level := slog.LevelWarn
+		if from == nil { // who it was is not known: often the packets of an ended connection
+			level = slog.LevelDebug
+		}
+		r.log.Log(context.Background(), level, "peer refused",
+			"reason", string(why), "from", from, "err", err)
 	}
 }
 
