@@ -6,8 +6,9 @@ import "testing"
 // breaks.
 func TestFlaws(t *testing.T) {
 	for name, f := range map[string]flaws{
-		"sends before it is durable": {early: true},
-		"a crash tears a commit":     {torn: true},
+		"sends before it is durable":        {early: true},
+		"acknowledges before it is durable": {hasty: true},
+		"a crash tears a commit":            {torn: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := uint64(1); seed <= 300; seed++ {

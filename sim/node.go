@@ -25,6 +25,7 @@ const (
 // flaws are promises to the core that a node of a test breaks.
 type flaws struct {
 	early bool // sends what is not durable yet
+	hasty bool // acknowledges what is not durable yet
 	torn  bool // a crash tears a commit
 }
 
@@ -46,8 +47,9 @@ type node struct {
 
 // pending is an output that is not carried out yet, and the writes in it.
 type pending struct {
-	out replication.Output
-	ops []check.OpID
+	out     replication.Output
+	ops     []check.OpID
+	replies int // to clients; a write that changes nothing is answered too
 }
 
 func (w *world) addNode(i int, n Node) {
@@ -113,7 +115,7 @@ func (w *world) tear(n *node, d *dice) {
 func (w *world) lose(lost []pending) {
 	for _, p := range lost {
 		for _, op := range p.ops {
-			w.history.Lose(op)
+			w.violate(w.history.Lose(w.elapsed(), op))
 			w.lost++
 		}
 	}
@@ -198,8 +200,11 @@ func (w *world) commit(n *node, p pending) {
 		w.send(n, o.Sends)
 		o.Sends = nil
 	}
+	if w.flaws.hasty {
+		w.acknowledge(&p)
+	}
 	if len(o.Writes) == 0 && n.syncing == nil {
-		w.emit(n, o)
+		w.emit(n, &p)
 		return
 	}
 	n.waiting = append(n.waiting, p)
@@ -225,21 +230,26 @@ func (w *world) synced(n *node) {
 		n.durable.Apply(done[i].out.Writes)
 	}
 	for i := range done {
-		w.emit(n, &done[i].out)
+		w.emit(n, &done[i])
 	}
 }
 
 // emit carries out what a durable output asks for.
-func (w *world) emit(n *node, o *replication.Output) {
-	w.send(n, o.Sends)
-	for i := range o.Pulls {
-		w.openPull(n, &o.Pulls[i])
+func (w *world) emit(n *node, p *pending) {
+	w.send(n, p.out.Sends)
+	for i := range p.out.Pulls {
+		w.openPull(n, &p.out.Pulls[i])
 	}
-	for i := range o.Replies {
-		if o.Replies[i].ID != 0 && o.Replies[i].Err == nil {
-			w.acked++
-		}
+	w.acknowledge(p)
+}
+
+// acknowledge tells clients of their writes, each once.
+func (w *world) acknowledge(p *pending) {
+	for _, op := range p.ops {
+		w.history.Ack(op)
 	}
+	w.acked += p.replies
+	p.replies = 0
 }
 
 // trim drops a node's index in all partitions.

@@ -71,7 +71,11 @@ func (w *world) write(n *node, client int, nth uint64) {
 	})
 	p := pending{out: out}
 	for i := range out.Replies {
-		if r := &out.Replies[i]; r.Err == nil && r.Dots.First > 0 {
+		r := &out.Replies[i]
+		if r.Err == nil {
+			p.replies++
+		}
+		if r.Err == nil && r.Dots.First > 0 {
 			op.Dots, op.Before, op.After = r.Dots, &before, &r.Doc
 			p.ops = append(p.ops, w.history.Record(op))
 		}

@@ -84,7 +84,8 @@ type op struct {
 	at   time.Duration
 	dots crdt.Run
 	key  atoll.Key
-	lost bool
+
+	acked, lost bool
 }
 
 func (o *op) first() crdt.Dot { return crdt.Dot{Origin: o.dots.Origin, Seq: o.dots.First} }
@@ -176,9 +177,12 @@ func (h *History) record(key atoll.Key) *record {
 	return r
 }
 
-// Lose takes back an operation that a crash undid before it was durable and
-// before anyone was told of it. Its dots may be used again.
-func (h *History) Lose(id OpID) {
+// Ack notes that a client was told that an operation is durable.
+func (h *History) Ack(id OpID) { h.ops[id].acked = true }
+
+// Lose takes back an operation that a crash undid before it was durable. Its
+// dots may be used again. It is a violation if a client had been told of it.
+func (h *History) Lose(at time.Duration, id OpID) *Violation {
 	o := &h.ops[id]
 	o.lost = true
 	r := h.record(o.key)
@@ -189,6 +193,11 @@ func (h *History) Lose(id OpID) {
 		}
 	}
 	r.incs = slices.DeleteFunc(r.incs, func(n *increment) bool { return n.by == id })
+	if !o.acked {
+		return nil
+	}
+	return &Violation{LostWrite, at, o.node, o.key,
+		fmt.Sprintf("a crash undid what was acknowledged after %v", o.at)}
 }
 
 // Len returns the number of operations that were not lost.

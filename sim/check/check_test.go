@@ -47,6 +47,14 @@ func (s *story) write(o atoll.Origin, seen crdt.Doc, inc int64,
 	return id, after
 }
 
+// lose undoes an operation that nobody was told of.
+func (s *story) lose(id OpID) {
+	s.t.Helper()
+	if v := s.h.Lose(time.Second, id); v != nil {
+		s.t.Errorf("%v, though nobody was told", v)
+	}
+}
+
 func put(body string) func(*crdt.Edit) error {
 	return func(e *crdt.Edit) error {
 		t, err := crdt.Parse([]byte(body))
@@ -148,7 +156,7 @@ func TestResurrectionByLostDeletion(t *testing.T) {
 	s := newStory(t)
 	_, a := s.write(1, crdt.Doc{}, 0, put(`{"a":"one"}`))
 	id, gone := s.write(2, a, 0, erase)
-	s.h.Lose(id)
+	s.lose(id)
 	want(t, s.final(a), "", "") // the deletion never happened
 	want(t, s.final(gone), LostWrite, "")
 }
@@ -156,7 +164,7 @@ func TestResurrectionByLostDeletion(t *testing.T) {
 func TestPhantom(t *testing.T) {
 	s := newStory(t)
 	id, a := s.write(1, crdt.Doc{}, 0, put(`{"a":"one"}`))
-	s.h.Lose(id)
+	s.lose(id)
 	want(t, s.final(crdt.Doc{}), "", "")
 	want(t, s.final(a), Phantom, "never written")
 	if s.h.Len() != 0 {
@@ -181,10 +189,20 @@ func TestPhantomInAnotherForm(t *testing.T) {
 	}
 }
 
+func TestAcknowledgedAndUndone(t *testing.T) {
+	s := newStory(t)
+	id, _ := s.write(1, crdt.Doc{}, 0, put(`{"a":"one"}`))
+	s.h.Ack(id)
+	v := s.h.Lose(3*time.Second, id)
+	if v == nil || v.Property != LostWrite || v.Node != "n/1" || v.Key != "k" || v.At != 3*time.Second {
+		t.Errorf("%v, want that an acknowledged write was lost", v)
+	}
+}
+
 func TestReusedDots(t *testing.T) {
 	s := newStory(t)
 	id, lost := s.write(1, crdt.Doc{}, 0, put(`{"a":"lost"}`))
-	s.h.Lose(id)
+	s.lose(id)
 	s.seqs[1] = 0
 	_, kept := s.write(1, crdt.Doc{}, 0, put(`{"a":"kept"}`))
 	want(t, s.final(kept), "", "")
@@ -221,7 +239,7 @@ func TestCountersLost(t *testing.T) {
 	_, a := s.write(1, crdt.Doc{}, 3, inc(3))
 	id, b := s.write(1, a, 2, inc(2))
 	want(t, s.final(b), "", "")
-	s.h.Lose(id)
+	s.lose(id)
 	want(t, s.final(a), "", "")
 	want(t, s.final(b), Counters, "is 5, its increments come to 3")
 }
