@@ -9,9 +9,9 @@ import (
 	"github.com/atolledge/atoll/replication/internal/plant"
 )
 
-// maxHeads is how many heads fit one datagram of about 1,100 bytes, with names
+// MaxHeads is how many heads fit one datagram of about 1,100 bytes, with names
 // of the greatest length.
-const maxHeads = 14
+const MaxHeads = 14
 
 // greet tells a new peer what we hold of it, and what we have seen.
 func (c *Core) greet(m Member) {
@@ -42,7 +42,7 @@ func (c *Core) sendHeads(to atoll.NodeID, reply bool) {
 		heads = append(heads, Head{s.name, s.hash()})
 	}
 	for {
-		n := min(len(heads), maxHeads)
+		n := min(len(heads), MaxHeads)
 		c.send(to, Heads{Heads: heads[:n:n], Reply: reply})
 		if heads = heads[n:]; len(heads) == 0 {
 			return

@@ -129,18 +129,22 @@ type PullReader struct{ parts []byte }
 // skipped.
 func (r *PullReader) Frame(t Type, body []byte) (m replication.Message, ok bool, err error) {
 	switch t {
-	case TypeDocPart:
+	case TypeDocPart, TypeDoc:
 		if len(r.parts)+len(body) > MaxDocument {
 			return nil, false, fmt.Errorf("%w: document over %d bytes", ErrTooLarge, MaxDocument)
 		}
-		r.parts = append(r.parts, body...)
-		return nil, false, nil
-	case TypeDoc:
+		if t == TypeDocPart {
+			r.parts = append(r.parts, body...)
+			return nil, false, nil
+		}
 		if r.parts != nil {
 			body = append(r.parts, body...)
 			r.parts = nil
 		}
 	case TypeBegin, TypeEnd:
+		if r.parts != nil {
+			return nil, false, fmt.Errorf("%w: type %d inside a document", ErrMalformed, t)
+		}
 	default:
 		return nil, false, nil
 	}
