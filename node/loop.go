@@ -39,7 +39,8 @@ type loop struct {
 	underway   []replication.Output // effects that wait for the commit under way
 	committing bool
 
-	release func(replication.Output) // carries the effects out; not the replies
+	durable func([]replication.Write) error // the store's Commit
+	release func(replication.Output)        // carries the effects out; not the replies
 }
 
 // input is one input of the core, or a look at it by the loop's goroutine.
@@ -53,7 +54,7 @@ func newLoop(s *store.Store, self replication.Member, clock func() time.Time,
 	rng *rand.Rand, log *slog.Logger,
 ) *loop {
 	l := &loop{
-		store: s, live: s.Live(), clock: clock, log: log,
+		store: s, live: s.Live(), clock: clock, log: log, durable: s.Commit,
 		inputs: make(chan input, inputQueue), done: make(chan struct{}),
 		commits: make(chan []replication.Write, 1), results: make(chan error, 1),
 		callers: make(map[uint64]chan<- replication.Reply),
@@ -189,7 +190,7 @@ func (l *loop) seal() {
 // commit is the committer's goroutine.
 func (l *loop) commit() {
 	for writes := range l.commits {
-		l.results <- l.store.Commit(writes)
+		l.results <- l.durable(writes)
 	}
 }
 
