@@ -137,7 +137,7 @@ func TestGoldenHealth(t *testing.T) {
 	}
 }
 
-func second[A any](_ A, err error) error       { return err }
+func second[A any](_ A, err error) error        { return err }
 func third[A, B any](_ A, _ B, err error) error { return err }
 
 // maxDatagram is what a connection between nodes carries at least (package
