@@ -241,7 +241,7 @@ type Settings struct {
 type Cluster struct {
 	Name    string
 	Self    NodeID
-	Regions []RegionView // in order of name
+	Regions []RegionView                   // in order of name
 	Clocks  map[Keyspace]map[Origin]uint64 // dots seen here; read only
 }
 
