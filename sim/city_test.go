@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"math"
 	"slices"
 	"strings"
@@ -24,7 +25,8 @@ func TestCityRTT(t *testing.T) {
 	} {
 		got, err := CityRTT(c.a, c.b)
 		if c.want == 0 {
-			if atoll.KindOf(err) != atoll.UnknownRegion || !strings.Contains(err.(*atoll.Error).Hint, "tokyo") {
+			var e *atoll.Error
+			if !errors.As(err, &e) || e.Kind != atoll.UnknownRegion || !strings.Contains(e.Hint, "tokyo") {
 				t.Errorf("%s-%s: %v, want unknown-region with the cities", c.a, c.b, err)
 			}
 			continue

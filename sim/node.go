@@ -216,7 +216,8 @@ func (w *world) commit(n *node, p pending) {
 // sync begins a commit of all that waits.
 func (w *world) sync(n *node) {
 	n.syncing, n.waiting = n.waiting, nil
-	w.queue.push(event{at: w.now + cmp.Or(w.plan.Disk*1000, syncTime), kind: evSync, run: n.run, node: n.index})
+	at := w.now + cmp.Or(w.plan.Disk*1000, syncTime)
+	w.queue.push(event{at: at, kind: evSync, run: n.run, node: n.index})
 }
 
 // synced ends a commit.
@@ -287,13 +288,15 @@ func (w *world) alike(a, b *node) bool {
 		if x := a.core.Clock(addr); !x.Equal(b.core.Clock(addr)) {
 			return false
 		}
-		if !slices.EqualFunc(w.stored(a, part), w.stored(b, part), func(x, y replication.Write) bool {
-			return bytes.Equal(x.Key, y.Key) && bytes.Equal(x.Value, y.Value)
-		}) {
+		if !slices.EqualFunc(w.stored(a, part), w.stored(b, part), sameWrite) {
 			return false
 		}
 	}
 	return true
+}
+
+func sameWrite(a, b replication.Write) bool {
+	return bytes.Equal(a.Key, b.Key) && bytes.Equal(a.Value, b.Value)
 }
 
 // stored returns the documents of a partition as they are stored, in order.

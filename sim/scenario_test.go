@@ -236,7 +236,8 @@ func TestBuiltins(t *testing.T) {
 	if !errors.As(err, &e) || !strings.Contains(e.Hint, "flaky-sea, island-lost, split-brain") {
 		t.Errorf("%v, want the scenarios that there are", err)
 	}
-	if text, err := Source("split-brain"); err != nil || !strings.HasPrefix(string(text), "version: 1\n") {
+	text, err := Source("split-brain")
+	if err != nil || !strings.HasPrefix(string(text), "version: 1\n") {
 		t.Errorf("source: %v", err)
 	}
 	if _, err := Source("atlantis"); err == nil {

@@ -253,7 +253,8 @@ func (h *History) Changed(at time.Duration, node atoll.NodeID, key atoll.Key, d 
 }
 
 func same(a, b *crdt.Entry) bool {
-	return a.Path == b.Path && a.Kind == b.Kind && a.Time == b.Time && string(a.Value) == string(b.Value)
+	return a.Path == b.Path && a.Kind == b.Kind && a.Time == b.Time &&
+		string(a.Value) == string(b.Value)
 }
 
 func describe(x *crdt.Entry) string {

