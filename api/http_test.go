@@ -311,6 +311,8 @@ func TestAnswersNameTheNode(t *testing.T) {
 	}
 }
 
+func intoNilMap(m map[string]int) error { m["secret"] = 1; return nil }
+
 // TestInternalErrors: whatever goes wrong inside, the client learns nothing of
 // it but where to look, and the process lives.
 func TestInternalErrors(t *testing.T) {
@@ -319,7 +321,7 @@ func TestInternalErrors(t *testing.T) {
 		"an internal error":   func() error { return atoll.Errorf(atoll.Internal, "secret") },
 		"of no known kind":    func() error { return atoll.Errorf("novel", "secret") },
 		"a panic":             func() error { panic("secret") },
-		"a nil map":           func() error { var m map[string]int; m["secret"] = 1; return nil },
+		"a nil map":           func() error { return intoNilMap(nil) },
 		"an error in between": func() error { return fmt.Errorf("reading: %w", io.ErrUnexpectedEOF) },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -187,10 +187,8 @@ func TestANodeThatDialsItselfGivesUp(t *testing.T) {
 		return err != nil
 	})
 	// By another name of its own address it notices by the HELLO.
-	_, port, _ := net.SplitHostPort(w.addr)
-	all := newSea(t)
-	u := all.start("washington/1", at(t, "0.0.0.0:0", 1))
-	_, port, _ = net.SplitHostPort(u.addr)
+	u := newSea(t).start("washington/1", at(t, "0.0.0.0:0", 1))
+	_, port, _ := net.SplitHostPort(u.addr)
 	if err := u.Connect("127.0.0.1:" + port); err != nil {
 		t.Fatal(err)
 	}
