@@ -102,7 +102,7 @@ func (m *monitor) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case h := <-m.heard:
-			if !m.hear(h) {
+			if !m.hearAll(h) {
 				continue
 			}
 		case c := <-m.n.changes:
@@ -197,6 +197,20 @@ func (m *monitor) survey(ctx context.Context) {
 	})
 }
 
+// hearAll takes h in and what else waits, so that a crowd is judged once.
+func (m *monitor) hearAll(h heard) (changed bool) {
+	changed = m.hear(h)
+	for range cap(m.heard) {
+		select {
+		case h = <-m.heard:
+			changed = m.hear(h) || changed
+		default:
+			return changed
+		}
+	}
+	return changed
+}
+
 // hear takes a health datagram in; false when it changed nothing.
 func (m *monitor) hear(h heard) bool {
 	now := m.n.cfg.Clock()
@@ -257,6 +271,10 @@ func (m *monitor) publish() {
 	m.n.roster.RLock()
 	drained := m.n.roster.drained
 	m.n.roster.RUnlock()
+	connected := make(map[atoll.NodeID]bool)
+	for _, p := range m.n.transport.Peers() {
+		connected[p.Node] = true
+	}
 	for _, x := range m.n.membersNow() {
 		v := views[x.Region]
 		if v == nil {
@@ -264,7 +282,7 @@ func (m *monitor) publish() {
 				State: m.state(x.Region, drained), Votes: m.verdicts[x.Region].Votes}
 			views[x.Region] = v
 		}
-		node := m.node(x)
+		node := m.node(x, connected[x.Node])
 		v.Nodes = append(v.Nodes, node)
 		if node.State == atoll.StateUp || v.State != atoll.StateUp {
 			v.Addresses = append(v.Addresses, x.Addresses...)
@@ -290,16 +308,14 @@ func (m *monitor) state(r atoll.Region, drained map[atoll.Region]bool) string {
 }
 
 // node returns the view of one member.
-func (m *monitor) node(x member) atoll.NodeView {
+func (m *monitor) node(x member, connected bool) atoll.NodeView {
 	v := atoll.NodeView{ID: x.Node, Origin: x.Origin, Addr: x.Peer, State: atoll.StateDown}
 	if x.Node == m.n.cfg.Node {
 		v.State = atoll.StateUp
 		return v
 	}
-	for _, p := range m.n.transport.Peers() {
-		if p.Node == x.Node {
-			v.State, v.RTT = atoll.StateUp, m.n.transport.RTT(x.Node)
-		}
+	if connected {
+		v.State, v.RTT = atoll.StateUp, m.n.transport.RTT(x.Node)
 	}
 	now := m.n.cfg.Clock()
 	m.mu.Lock()
