@@ -22,14 +22,14 @@ func (s *entries) replaced() []byte {
 	return binary.AppendUvarint(b, last.Dot.Seq)
 }
 
-// Replaced returns the dot of the existence cell that x, one of the document
-// itself, replaced: x is then an edit of what was there. ok is false when x made
+// Replaced returns the dot of the existence cell that e, one of the document
+// itself, replaced: e is then an edit of what was there. ok is false when e made
 // the document.
-func (x *Entry) Replaced() (d Dot, ok bool) {
-	if x.Kind != Existence || x.Path != "" || len(x.Value) == 0 {
+func (e *Entry) Replaced() (d Dot, ok bool) {
+	if e.Kind != Existence || e.Path != "" || len(e.Value) == 0 {
 		return Dot{}, false
 	}
-	in := reader{b: x.Value}
+	in := reader{b: e.Value}
 	d = Dot{atoll.Origin(in.uint64()), in.uvarint()}
 	return d, in.done()
 }
