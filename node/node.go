@@ -290,8 +290,13 @@ func (n *Node) region(nodes ...atoll.NodeID) health.Region {
 	return health.Region{Name: n.cfg.Node.Region(), Lat: n.cfg.Lat, Lon: n.cfg.Lon, Nodes: nodes}
 }
 
-// Digest returns a number that is equal on nodes that have seen the same.
-func (n *Node) Digest(ctx context.Context) (sum uint64, err error) {
-	err = n.loop.look(ctx, func(c *replication.Core) { sum = c.Digest() })
-	return sum, err
+// Digest returns a number that is equal on nodes on whose disks is the same.
+func (n *Node) Digest(context.Context) (uint64, error) {
+	v := n.store.Snapshot()
+	defer v.Close()
+	sum := replication.Digest(v)
+	if err := v.Err(); err != nil {
+		return 0, n.readFailed(err)
+	}
+	return sum, nil
 }

@@ -2,11 +2,11 @@ package replication
 
 import (
 	"bytes"
-	"encoding/binary"
 
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/atolledge/atoll"
+	"github.com/atolledge/atoll/replication/crdt"
 )
 
 // Lag says how many dots that are here a member has not reported.
@@ -62,14 +62,14 @@ func Holds(v View, ks atoll.Keyspace) bool {
 	return false
 }
 
-// Digest covers every partition's clock: replicas that have seen the same have
-// the same.
-func (c *Core) Digest() uint64 {
+// Digest covers every partition's clock in a view: replicas that have seen the
+// same have the same.
+func Digest(v View) uint64 {
 	h := xxhash.New()
-	for _, s := range c.spaces {
-		if sum := s.hash(); sum != 0 {
-			_, _ = h.WriteString(string(s.name))
-			_, _ = h.Write(binary.BigEndian.AppendUint64(nil, sum))
+	for k, b := range v.Scan([]byte{kindMeta}, []byte{kindMeta + 1}) {
+		if clock, rest, err := crdt.DecodeClock(b); err == nil && !clock.Empty() {
+			_, _ = h.Write(k)
+			_, _ = h.Write(b[:len(b)-len(rest)])
 		}
 	}
 	return h.Sum64()
