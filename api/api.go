@@ -36,6 +36,10 @@ type Config struct {
 	// shows. Nil: a registry of its own.
 	Metrics *prometheus.Registry
 
+	// HTTP3Port is the UDP port that answers over TLS name for HTTP/3 (Alt-Svc,
+	// RFC 7838). 0: there is none.
+	HTTP3Port uint16
+
 	// Mounts are handlers of other packages that answer below a prefix.
 	Mounts []Mount
 
@@ -62,6 +66,7 @@ type Server struct {
 	origins *http.CrossOriginProtection
 	explain func(name, ip string) (any, error)
 	metrics *metrics
+	altSvc  string // of answers over TLS; "" for none
 	mounts  []Mount
 	routes  []route
 	spec    []byte // /openapi.json
@@ -96,6 +101,9 @@ func New(c Config) (*Server, error) {
 		log: c.Logger, now: c.Now, random: c.Random,
 	}
 	s.guard.Store(c.Guard)
+	if c.HTTP3Port != 0 {
+		s.altSvc = fmt.Sprintf(`h3=":%d"; ma=%.0f`, c.HTTP3Port, altSvcAge.Seconds())
+	}
 	s.spec, err = describe(s.routes)
 	return s, err
 }
@@ -129,6 +137,7 @@ const (
 	WriteStall     = time.Minute      // for a client to take one piece of an answer
 	BodyTimeout    = 30 * time.Second // for a whole request document to arrive
 	ImportStall    = time.Minute      // for the next bytes of an import
+	altSvcAge      = 24 * time.Hour   // that a client may remember where HTTP/3 is
 	idlePing       = 15 * time.Second // HTTP/2: ask whether a silent peer lives
 	idlePingAnswer = 15 * time.Second // HTTP/2: how long it may think
 )
