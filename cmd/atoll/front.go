@@ -49,8 +49,8 @@ func (f *front) open() (err error) {
 	}
 	w, pass := f.w, passing{f.w}
 	f.dns, err = newDNS(hostConfig{
-		https: ":8443", zones: []geodns.Zone{{Name: zoneName}}, places: w.places,
-	}, pass.Cluster, nil)
+		zones: []geodns.Zone{{Name: zoneName}}, places: w.places,
+	}, frontSecure, pass.Cluster, nil)
 	if err != nil {
 		return err
 	}

@@ -51,19 +51,28 @@ type host struct {
 	api  *api.Server
 	dns  *geodns.Server
 
+	http3 *api.HTTP3Server
+
 	http, https net.Listener
+	https3      net.PacketConn // HTTP/3, on the port of https
 	dnsUDP      net.PacketConn
 	dnsTCP      net.Listener
-	servers     []*http.Server
+	servers     []server
 
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 	failed chan error // the first failure of anything that runs
 }
 
+// server answers requests: an http.Server or an api.HTTP3Server.
+type server interface {
+	Shutdown(context.Context) error
+	Close() error
+}
+
 // openHost binds the sockets and opens the node.
-func openHost(cfg hostConfig) (h *host, err error) {
-	h = &host{cfg: cfg, failed: make(chan error, 1)}
+func openHost(cfg hostConfig) (_ *host, err error) {
+	h := &host{cfg: cfg, failed: make(chan error, 1)}
 	defer func() {
 		if err != nil {
 			h.unbind()
@@ -97,23 +106,52 @@ func openHost(cfg hostConfig) (h *host, err error) {
 
 // serveWith makes the DNS server and the API in front of the node.
 func (h *host) serveWith(registry *prometheus.Registry) (err error) {
-	h.dns, err = newDNS(h.cfg, h.node.Cluster, registry)
+	var securePort uint16
+	if h.https != nil {
+		securePort = port(h.https.Addr().String())
+	}
+	h.dns, err = newDNS(h.cfg, securePort, h.node.Cluster, registry)
 	if err != nil {
 		return err
 	}
 	h.api, err = api.New(api.Config{
 		Node: h.node, Guard: h.cfg.guard, Hosts: h.cfg.hosts, Explain: explainer(h.dns),
-		Metrics: registry, Mounts: h.cfg.mounts, Logger: h.cfg.Logger,
+		Metrics: registry, HTTP3Port: securePort, Mounts: h.cfg.mounts, Logger: h.cfg.Logger,
 	})
-	return err
+	if err != nil || h.https3 == nil {
+		return err
+	}
+	return h.serveHTTP3(registry)
 }
 
-func newDNS(cfg hostConfig, cluster func() atoll.Cluster, r prometheus.Registerer) (
-	*geodns.Server, error,
-) {
+// serveHTTP3 makes the server on the UDP half of the https port.
+func (h *host) serveHTTP3(registry *prometheus.Registry) error {
+	s, err := api.NewHTTP3Server(h.api, h.https3, h.serverTLS(), h.cfg.Logger)
+	if err != nil {
+		return err
+	}
+	h.http3 = s
+	return registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "atoll_http3_connections", Help: "Open connections of HTTP/3 clients.",
+	}, func() float64 { return float64(s.Conns()) }))
+}
+
+// serverTLS is how HTTPS presents the node, over TCP and over QUIC.
+func (h *host) serverTLS() *tls.Config {
+	return &tls.Config{
+		Certificates: []tls.Certificate{h.cfg.Certificate}, MinVersion: tls.VersionTLS12,
+	}
+}
+
+// alpn are the protocols of the https port, best first.
+func alpn() []string { return []string{"h3", "h2"} }
+
+func newDNS(
+	cfg hostConfig, securePort uint16, cluster func() atoll.Cluster, r prometheus.Registerer,
+) (*geodns.Server, error) {
 	return geodns.New(geodns.Config{
-		Zones: cfg.zones, Cluster: cluster, Places: cfg.places, HTTPSPort: port(cfg.https),
-		Logger: cfg.Logger, Metrics: r,
+		Zones: cfg.zones, Cluster: cluster, Places: cfg.places, HTTPSPort: securePort,
+		ALPN: alpn(), Logger: cfg.Logger, Metrics: r,
 	})
 }
 
@@ -144,6 +182,12 @@ func (h *host) bind() (err error) {
 	}
 	if h.https, err = listenTCP("HTTPS", h.cfg.https); err != nil {
 		return err
+	}
+	if h.https != nil {
+		addr := h.https.Addr().String()
+		if h.https3, err = net.ListenPacket("udp", addr); err != nil {
+			return busy("HTTP/3", "udp", addr, err)
+		}
 	}
 	if h.dnsTCP, err = listenTCP("DNS", h.cfg.dns); err != nil {
 		return err
@@ -181,8 +225,10 @@ func (h *host) unbind() {
 			_ = l.Close()
 		}
 	}
-	if h.dnsUDP != nil {
-		_ = h.dnsUDP.Close()
+	for _, c := range []net.PacketConn{h.dnsUDP, h.https3} {
+		if c != nil {
+			_ = c.Close()
+		}
 	}
 }
 
@@ -204,11 +250,10 @@ func (h *host) run() {
 	}
 	if h.https != nil {
 		s := api.NewHTTPServer(h.api, h.cfg.Logger)
-		s.TLSConfig = &tls.Config{
-			Certificates: []tls.Certificate{h.cfg.Certificate}, MinVersion: tls.VersionTLS12,
-		}
-		h.servers = append(h.servers, s)
+		s.TLSConfig = h.serverTLS()
+		h.servers = append(h.servers, s, h.http3)
 		h.work.Go(func() { h.fail(s.ServeTLS(h.https, "", "")) })
+		h.work.Go(func() { h.fail(h.http3.Serve()) })
 	}
 }
 

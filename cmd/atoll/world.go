@@ -54,6 +54,8 @@ const (
 	frontHTTP = "127.0.0.1:8080"
 	frontDNS  = "127.0.0.1:8053"
 
+	frontSecure = 8443 // of the HTTPS records that the front's DNS answers
+
 	importers = 256 // writes of the sample that are under way at once
 )
 
