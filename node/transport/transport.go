@@ -82,6 +82,9 @@ type Handler struct {
 	// when the asker loses interest or the connection goes. An error resets the
 	// stream, so that the asker cannot take a part for the whole.
 	Pull func(ctx context.Context, from atoll.NodeID, request []byte, w *PullWriter) error
+
+	// Call answers one OpenCall as Pull answers an OpenPull.
+	Call func(ctx context.Context, from atoll.NodeID, request []byte, w *PullWriter) error
 }
 
 // Transport is one node's end of all its connections. Its methods are safe for
