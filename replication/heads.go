@@ -179,7 +179,7 @@ func (c *Core) tidy() {
 	elected := c.members[0].Origin == c.self.Origin // any choice is safe, also two
 	for _, s := range c.spaces {
 		for _, p := range s.parts {
-			if p.indexed && p.stage == nil {
+			if p.entries > c.keep && p.stage == nil {
 				c.truncate(p)
 			}
 			if p.resets && p.stage == nil {
