@@ -40,6 +40,7 @@ type loop struct {
 	committing bool
 
 	release func(replication.Output) // carries the effects out; not the replies
+	load    load
 }
 
 // input is one input of the core, or a look at it by the loop's goroutine.
@@ -56,7 +57,7 @@ func newLoop(s *store.Store, self replication.Member, clock func() time.Time,
 		store: s, live: s.Live(), clock: clock, log: log,
 		inputs: make(chan input, inputQueue), done: make(chan struct{}),
 		commits: make(chan []replication.Write, 1), results: make(chan error, 1),
-		callers: make(map[uint64]chan<- replication.Reply),
+		callers: make(map[uint64]chan<- replication.Reply), load: newLoad(),
 	}
 	l.core = replication.New(replication.Config{
 		Self: self, View: l.live, Rand: rng, Chunk: 256,
@@ -189,7 +190,10 @@ func (l *loop) seal() {
 // commit is the committer's goroutine.
 func (l *loop) commit() {
 	for writes := range l.commits {
-		l.results <- l.store.Commit(writes)
+		begun := l.clock()
+		err := l.store.Commit(writes)
+		l.load.committed(len(writes), l.clock().Sub(begun))
+		l.results <- err
 	}
 }
 

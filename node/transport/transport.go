@@ -133,6 +133,9 @@ func New(cfg Config) (*Transport, error) {
 		dials: map[string]*dialing{}, wants: map[string]*want{},
 		pools: map[byte]*Pool{}, dirty: map[atoll.NodeID]struct{}{},
 	}
+	if err := m.watch(t); err != nil {
+		return nil, atoll.Errorf(atoll.Internal, "register the transport's metrics").Because(err)
+	}
 	t.ctx, t.cancel = context.WithCancelCause(context.Background())
 	t.quic = &quic.Transport{
 		Conn:                buffered(cfg.Conn),
