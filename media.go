@@ -68,7 +68,8 @@ type Upload struct {
 
 // Held is a chunk that a node has on its disk.
 type Held struct {
-	Hash Hash
-	Size int64
-	Used time.Time // when it was stored or, to some minutes, last read
+	Hash   Hash
+	Size   int64
+	Used   time.Time // when it was stored or, to some minutes, last read
+	Cached bool      // others have it: it was fetched for a reader
 }

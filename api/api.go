@@ -40,6 +40,9 @@ type Config struct {
 	// RFC 7838). 0: there is none.
 	HTTP3Port uint16
 
+	// Media are the objects of /v1/media. Nil: this node keeps none.
+	Media Media
+
 	// Mounts are handlers of other packages that answer below a prefix.
 	Mounts []Mount
 
@@ -61,6 +64,7 @@ type Mount struct {
 // Server is the http.Handler of a node.
 type Server struct {
 	node    Node
+	media   Media
 	guard   atomic.Pointer[guard.Guard]
 	hosts   guard.Hosts
 	origins *http.CrossOriginProtection
@@ -96,7 +100,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		node: c.Node, hosts: hosts, origins: http.NewCrossOriginProtection(),
+		node: c.Node, media: c.Media, hosts: hosts, origins: http.NewCrossOriginProtection(),
 		explain: c.Explain, metrics: m, mounts: c.Mounts, routes: routes(),
 		log: c.Logger, now: c.Now, random: c.Random,
 	}

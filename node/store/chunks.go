@@ -26,7 +26,7 @@ const (
 )
 
 // Keys of the chunk store: the bytes of a chunk, and 8 bytes of milliseconds
-// since 1970 when it was last used with 4 bytes of its size.
+// since 1970 when it was last used, 4 bytes of its size, 1 if it is only cached.
 const (
 	kindChunk = 'c'
 	kindStamp = 's'
@@ -51,6 +51,7 @@ type Chunks struct {
 type chunkOp struct {
 	hash  atoll.Hash
 	bytes []byte
+	cache bool
 	drop  bool
 	stamp time.Time
 	done  chan<- error // has room for one; may be nil
@@ -101,7 +102,7 @@ func (c *Chunks) Put(ctx context.Context, h atoll.Hash, b []byte) error {
 // Keep hands a chunk over to be stored soon, or not at all when there is no
 // room: a copy of what others have. It keeps b.
 func (c *Chunks) Keep(ctx context.Context, h atoll.Hash, b []byte) {
-	_ = c.enqueue(ctx, chunkOp{hash: h, bytes: b})
+	_ = c.enqueue(ctx, chunkOp{hash: h, bytes: b, cache: true})
 }
 
 // Drop deletes a chunk unless it was put or used after held was listed.
@@ -268,21 +269,28 @@ func (op chunkOp) apply(txn *badger.Txn, now time.Time) error {
 		if err := txn.Set(chunkKey(op.hash), op.bytes); err != nil {
 			return err
 		}
-		held.Size = int64(len(op.bytes))
+		held.Size, held.Cached = int64(len(op.bytes)), op.cache
+	case op.bytes != nil:
+		held.Cached = held.Cached && op.cache
 	}
 	// A stamp that has not moved would let a Drop under way take what was just put.
 	if !now.Truncate(time.Millisecond).After(held.Used) {
 		now = held.Used.Add(time.Millisecond)
 	}
-	return txn.Set(stampKey(op.hash), encodeStamp(now, held.Size))
+	held.Used = now
+	return txn.Set(stampKey(op.hash), encodeStamp(held))
 }
 
 func chunkKey(h atoll.Hash) []byte { return append([]byte{kindChunk}, h[:]...) }
 func stampKey(h atoll.Hash) []byte { return append([]byte{kindStamp}, h[:]...) }
 
-func encodeStamp(used time.Time, size int64) []byte {
-	b := binary.BigEndian.AppendUint64(nil, uint64(used.UnixMilli()))
-	return binary.BigEndian.AppendUint32(b, uint32(size))
+func encodeStamp(h atoll.Held) []byte {
+	b := binary.BigEndian.AppendUint64(nil, uint64(h.Used.UnixMilli()))
+	b = binary.BigEndian.AppendUint32(b, uint32(h.Size))
+	if h.Cached {
+		return append(b, 1)
+	}
+	return append(b, 0)
 }
 
 // stampOf returns what is noted of a chunk; one without Used is not here.
@@ -295,8 +303,9 @@ func stampOf(txn *badger.Txn, h atoll.Hash) atoll.Held {
 }
 
 func decodeStamp(b []byte, held *atoll.Held) {
-	if len(b) >= 12 {
+	if len(b) >= 13 {
 		held.Used = time.UnixMilli(int64(binary.BigEndian.Uint64(b)))
 		held.Size = int64(binary.BigEndian.Uint32(b[8:]))
+		held.Cached = b[12] == 1
 	}
 }
