@@ -59,7 +59,7 @@ func (f *front) open() (err error) {
 		return err
 	}
 	s, err := api.New(api.Config{
-		Node: pass, Guard: anyone, Hosts: []string{"*.atoll.test"}, Explain: explainer(f.dns),
+		Node: pass, Media: passingMedia{w}, Guard: anyone, Hosts: []string{"*.atoll.test"}, Explain: explainer(f.dns),
 		Mounts: w.mounts(), Logger: w.cfg.log,
 	})
 	if err != nil {

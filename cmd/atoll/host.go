@@ -21,6 +21,7 @@ import (
 	"github.com/atolledge/atoll"
 	"github.com/atolledge/atoll/api"
 	"github.com/atolledge/atoll/api/guard"
+	"github.com/atolledge/atoll/cache"
 	"github.com/atolledge/atoll/geodns"
 	"github.com/atolledge/atoll/geodns/geo"
 	"github.com/atolledge/atoll/node"
@@ -46,10 +47,11 @@ type hostConfig struct {
 // host is a node with its listeners. Open binds everything, so that what is in
 // use is known before anything starts; run serves; close ends it.
 type host struct {
-	cfg  hostConfig
-	node *node.Node
-	api  *api.Server
-	dns  *geodns.Server
+	cfg   hostConfig
+	node  *node.Node
+	media *cache.Media
+	api   *api.Server
+	dns   *geodns.Server
 
 	http3 *api.HTTP3Server
 
@@ -98,7 +100,9 @@ func openHost(cfg hostConfig) (_ *host, err error) {
 	if h.node, err = node.New(h.cfg.Config); err != nil {
 		return nil, err
 	}
+	h.media = openMedia(h.node, h.cfg.Config, registry)
 	if err = h.serveWith(registry); err != nil {
+		h.media.Close()
 		return nil, errors.Join(err, h.node.Close())
 	}
 	return h, nil
@@ -115,7 +119,7 @@ func (h *host) serveWith(registry *prometheus.Registry) (err error) {
 		return err
 	}
 	h.api, err = api.New(api.Config{
-		Node: h.node, Guard: h.cfg.guard, Hosts: h.cfg.hosts, Explain: explainer(h.dns),
+		Node: h.node, Media: h.media, Guard: h.cfg.guard, Hosts: h.cfg.hosts, Explain: explainer(h.dns),
 		Metrics: registry, HTTP3Port: securePort, Mounts: h.cfg.mounts, Logger: h.cfg.Logger,
 	})
 	if err != nil || h.https3 == nil {
@@ -281,6 +285,7 @@ func (h *host) close() error {
 	drains.Wait()
 	h.cancel()
 	h.work.Wait()
+	h.media.Close()
 	return h.node.Close()
 }
 
@@ -290,6 +295,7 @@ func (h *host) kill() error {
 		_ = s.Close()
 	}
 	err := h.node.Kill()
+	h.media.Close()
 	h.cancel()
 	h.work.Wait()
 	return err

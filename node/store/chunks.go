@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -44,6 +45,9 @@ type Chunks struct {
 	ops   chan chunkOp
 	stop  chan struct{}
 	done  chan struct{} // closed when the writer has ended
+
+	reading sync.RWMutex // held by readers; Close waits for them
+	closed  bool
 }
 
 // chunkOp is one write. Without bytes it drops the chunk if its stamp still is
@@ -86,7 +90,20 @@ func (s *Store) OpenChunks(clock func() time.Time) (*Chunks, error) {
 func (c *Chunks) Close() error {
 	close(c.stop)
 	<-c.done
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	c.closed = true
 	return c.db.Close()
+}
+
+// view reads one instant. Badger does not survive a read after its end.
+func (c *Chunks) view(f func(*badger.Txn) error) error {
+	c.reading.RLock()
+	defer c.reading.RUnlock()
+	if c.closed {
+		return errChunksClosed
+	}
+	return c.db.View(f)
 }
 
 // Put returns when the chunk is durable: an error of kind atoll.DiskFull when
@@ -139,7 +156,7 @@ func (c *Chunks) await(ctx context.Context, done <-chan error) error {
 
 // Has reports whether the chunk is here.
 func (c *Chunks) Has(h atoll.Hash) bool {
-	return c.db.View(func(txn *badger.Txn) error {
+	return c.view(func(txn *badger.Txn) error {
 		_, err := txn.Get(stampKey(h))
 		return err
 	}) == nil
@@ -149,7 +166,7 @@ func (c *Chunks) Has(h atoll.Hash) bool {
 // here or cannot be read.
 func (c *Chunks) Get(h atoll.Hash) (b []byte, ok bool) {
 	var used time.Time
-	err := c.db.View(func(txn *badger.Txn) error {
+	err := c.view(func(txn *badger.Txn) error {
 		item, err := txn.Get(chunkKey(h))
 		if err != nil {
 			return err
@@ -175,7 +192,7 @@ func (c *Chunks) Get(h atoll.Hash) (b []byte, ok bool) {
 // All yields every chunk in order of hashes, as of one instant.
 func (c *Chunks) All() iter.Seq[atoll.Held] {
 	return func(yield func(atoll.Held) bool) {
-		_ = c.db.View(func(txn *badger.Txn) error {
+		_ = c.view(func(txn *badger.Txn) error {
 			it := txn.NewIterator(badger.IteratorOptions{
 				Prefix: []byte{kindStamp}, PrefetchValues: true, PrefetchSize: 100,
 			})
