@@ -60,7 +60,7 @@ func newLoop(s *store.Store, self replication.Member, clock func() time.Time,
 		callers: make(map[uint64]chan<- replication.Reply), load: newLoad(),
 	}
 	l.core = replication.New(replication.Config{
-		Self: self, View: l.live, Rand: rng, Chunk: 256,
+		Self: self, View: l.live, Rand: rng, Chunk: 256, Keep: keepEntries,
 	}, clock())
 	return l
 }

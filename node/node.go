@@ -80,6 +80,7 @@ type Node struct {
 	settings settings
 	roster   roster
 	recent   ring
+	watchers watchers
 }
 
 // New opens the node. It does not speak to anybody before Run. The node owns
@@ -110,7 +111,9 @@ func New(cfg Config) (*Node, error) {
 		return nil, errors.Join(err, n.chunks.Close(), s.Close())
 	}
 	self := replication.Member{Origin: id.Origin, Node: cfg.Node, Region: cfg.Node.Region()}
-	n.loop = newLoop(s, self, cfg.Clock, cfg.Rand, cfg.Logger)
+	// The loop's goroutine has a source of its own: Run draws from cfg.Rand beside it.
+	chance := rand.New(rand.NewPCG(cfg.Rand.Uint64(), cfg.Rand.Uint64()))
+	n.loop = newLoop(s, self, cfg.Clock, chance, cfg.Logger)
 	n.loop.release = n.release
 	n.monitor = newMonitor(n)
 	n.loadSystem()
