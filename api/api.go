@@ -4,6 +4,7 @@
 package api
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -43,6 +44,9 @@ type Config struct {
 	// Media are the objects of /v1/media. Nil: this node keeps none.
 	Media Media
 
+	// Watch answers /v1/watch. Nil: nothing can be watched at this node.
+	Watch Watch
+
 	// Mounts are handlers of other packages that answer below a prefix.
 	Mounts []Mount
 
@@ -65,6 +69,7 @@ type Mount struct {
 type Server struct {
 	node    Node
 	media   Media
+	watch   Watch
 	guard   atomic.Pointer[guard.Guard]
 	hosts   guard.Hosts
 	origins *http.CrossOriginProtection
@@ -77,6 +82,9 @@ type Server struct {
 	log     *slog.Logger
 	now     func() time.Time
 	random  io.Reader
+
+	streams    context.Context // ends with EndStreams
+	endStreams context.CancelFunc
 }
 
 // New makes a Server. It fails on a Config that cannot serve: no Node, no
@@ -100,11 +108,12 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		node: c.Node, media: c.Media, hosts: hosts, origins: http.NewCrossOriginProtection(),
+		node: c.Node, media: c.Media, watch: c.Watch, hosts: hosts, origins: http.NewCrossOriginProtection(),
 		explain: c.Explain, metrics: m, mounts: c.Mounts, routes: routes(),
 		log: c.Logger, now: c.Now, random: c.Random,
 	}
 	s.guard.Store(c.Guard)
+	s.streams, s.endStreams = context.WithCancel(context.Background())
 	if c.HTTP3Port != 0 {
 		s.altSvc = fmt.Sprintf(`h3=":%d"; ma=%.0f`, c.HTTP3Port, altSvcAge.Seconds())
 	}

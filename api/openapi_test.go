@@ -242,6 +242,7 @@ func TestRoutesAnswerAsDescribed(t *testing.T) {
 	srv := newServer(t, busy(), func(c *api.Config) {
 		c.Explain = func(name, ip string) (any, error) { return map[string]string{name: ip}, nil }
 		c.Media = newFakeMedia()
+		c.Watch = told([]atoll.Event{{Kind: atoll.EventPut, Key: "x", Body: []byte("{}"), Cursor: "c"}})
 	})
 	calls := []struct{ method, path, url, contentType, body string }{
 		{"put", "/v1/keyspaces/{keyspace}", "/v1/keyspaces/stars", "application/json", "{}"},
@@ -259,6 +260,7 @@ func TestRoutesAnswerAsDescribed(t *testing.T) {
 		{"get", "/v1/media/{keyspace}/{key}", film, "", ""},
 		{"delete", "/v1/media/{keyspace}/{key}", film, "", ""},
 		{"get", "/v1/media/{keyspace}/{key}", film, "", ""},
+		{"get", "/v1/watch/{keyspace}", "/v1/watch/stars", "", ""},
 		{"get", "/v1/cluster", "/v1/cluster", "", ""},
 		{"get", "/v1/conflicts", "/v1/conflicts", "", ""},
 		{"post", "/v1/regions/{region}/drain", "/v1/regions/tokyo/drain", "", ""},

@@ -57,8 +57,8 @@ type watcher struct {
 
 // Watch tells of the changes of a keyspace's documents until ctx ends, in
 // batches: at least the last state of every document that changed after
-// w.Cursor, and none before it is durable here. An empty batch says that the
-// watch is open, and that it still is. The errors, of which one at most comes and
+// w.Cursor, and none before it is durable here. The first batch says that the
+// watch is open, an empty one that it still is. The errors, of which one at most comes and
 // last, are *atoll.Error: UnknownKeyspace or BadRequest in the beginning,
 // ShuttingDown when the node stops. The batches are the caller's.
 func (n *Node) Watch(ctx context.Context, w atoll.Watch) iter.Seq2[[]atoll.Event, error] {
@@ -225,7 +225,7 @@ func (s *watcher) run(ctx context.Context) {
 	defer s.n.watchers.remove(s)
 	beat := time.NewTicker(WatchBeat)
 	defer beat.Stop()
-	for ok := s.send(ctx, nil); ok; {
+	for ok := s.send(ctx, s.pulse()); ok; { // who is let go at once has a cursor too
 		events, err := s.next()
 		if err != nil {
 			s.err = err
