@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/atolledge/atoll"
 	"github.com/atolledge/atoll/api"
 	"github.com/atolledge/atoll/api/guard"
@@ -17,14 +19,15 @@ import (
 // front is the world's own address: an API and a DNS server over the first
 // living node. It answers the dev commands also when no node lives.
 type front struct {
-	w      *world
-	api    *http.Server
-	dns    *geodns.Server
-	http   net.Listener
-	udp    net.PacketConn
-	tcp    net.Listener
-	cancel context.CancelFunc
-	work   sync.WaitGroup
+	w       *world
+	api     *http.Server
+	dns     *geodns.Server
+	http    net.Listener
+	udp     net.PacketConn
+	tcp     net.Listener
+	metrics *prometheus.Registry
+	cancel  context.CancelFunc
+	work    sync.WaitGroup
 }
 
 func newFront(w *world) (*front, error) {
@@ -58,9 +61,14 @@ func (f *front) open() (err error) {
 	if err != nil {
 		return err
 	}
+	f.metrics = prometheus.NewRegistry()
+	page, err := newConsole(pass, []geodns.Zone{{Name: zoneName}}, w.sources, w.truth)
+	if err != nil {
+		return err
+	}
 	s, err := api.New(api.Config{
 		Node: pass, Media: passingMedia{w}, Guard: anyone, Hosts: []string{"*.atoll.test"}, Explain: explainer(f.dns),
-		Mounts: w.mounts(), Logger: w.cfg.log,
+		Metrics: f.metrics, Watch: pass.Watch, Mounts: append(w.mounts(), page.Mount()), Logger: w.cfg.log,
 	})
 	if err != nil {
 		return err

@@ -20,6 +20,7 @@ import (
 
 	"github.com/atolledge/atoll"
 	"github.com/atolledge/atoll/api"
+	"github.com/atolledge/atoll/api/console"
 	"github.com/atolledge/atoll/api/guard"
 	"github.com/atolledge/atoll/cache"
 	"github.com/atolledge/atoll/geodns"
@@ -42,6 +43,8 @@ type hostConfig struct {
 	zones                  []geodns.Zone
 	places                 geo.Source
 	mounts                 []api.Mount
+	sources                func() []console.Source // for the console; nil: the node itself
+	dev                    func() console.Dev      // nil outside of the dev world
 }
 
 // host is a node with its listeners. Open binds everything, so that what is in
@@ -54,6 +57,9 @@ type host struct {
 	dns   *geodns.Server
 
 	http3 *api.HTTP3Server
+
+	console *console.Console
+	metrics *prometheus.Registry
 
 	http, https net.Listener
 	https3      net.PacketConn // HTTP/3, on the port of https
@@ -93,7 +99,7 @@ func openHost(cfg hostConfig) (_ *host, err error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	h.cfg.Config.Peer, h.cfg.Metrics = conn, registry
+	h.cfg.Config.Peer, h.cfg.Metrics, h.metrics = conn, registry, registry
 	if cfg.wrap != nil {
 		h.cfg.Config.Peer = cfg.wrap(conn)
 	}
@@ -118,9 +124,13 @@ func (h *host) serveWith(registry *prometheus.Registry) (err error) {
 	if err != nil {
 		return err
 	}
+	mounts, err := h.openConsole()
+	if err != nil {
+		return err
+	}
 	h.api, err = api.New(api.Config{
 		Node: h.node, Media: h.media, Guard: h.cfg.guard, Hosts: h.cfg.hosts, Explain: explainer(h.dns),
-		Metrics: registry, HTTP3Port: securePort, Mounts: h.cfg.mounts, Logger: h.cfg.Logger,
+		Metrics: registry, Watch: h.node.Watch, HTTP3Port: securePort, Mounts: mounts, Logger: h.cfg.Logger,
 	})
 	if err != nil || h.https3 == nil {
 		return err
@@ -274,6 +284,8 @@ func (h *host) fail(err error) {
 func (h *host) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
+	h.console.Close()
+	h.api.EndStreams()
 	var drains sync.WaitGroup
 	for _, s := range h.servers {
 		drains.Go(func() {

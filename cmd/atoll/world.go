@@ -185,6 +185,7 @@ func (w *world) open(h *devHost) error {
 		wrap:  func(c net.PacketConn) net.PacketConn { return w.sea.Wrap(c, city.name) },
 		guard: anyone, hosts: []string{"*.atoll.test"}, places: w.places,
 		zones: []geodns.Zone{{Name: zoneName}}, mounts: w.mounts(),
+		sources: w.sources, dev: w.truth,
 	})
 	if err != nil {
 		return err
