@@ -49,6 +49,9 @@ func newMetrics(n *Node) *metrics {
 			Name: "atoll_conflicts_total", Help: "Concurrent writes seen, by kind.",
 		}, []string{"kind"}),
 	}
+	for _, kind := range []string{"register", "kind-clash", "delete-edit"} {
+		m.conflicts.WithLabelValues(kind) // or the first of each would not be seen to rise
+	}
 	m.stats.Store(new(replication.Stats))
 	if n.cfg.Metrics == nil {
 		return m

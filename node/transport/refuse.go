@@ -64,10 +64,24 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 		peers: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "atoll_transport_peers", Help: "Nodes with which there is a connection."}),
 	}
+	m.preset()
 	if registry == nil {
 		return m, nil
 	}
 	return m, m.register(m.all())
+}
+
+// preset makes the series that alerts look at before they are counted: an
+// increase from nothing is none.
+func (m *metrics) preset() {
+	for _, r := range []reason{reasonCertificate, reasonIdentity, reasonCluster, reasonTwin} {
+		m.refused.WithLabelValues(string(r))
+	}
+	for lane := range lanes {
+		for _, v := range []*prometheus.CounterVec{m.dropped, m.frames, m.writes} {
+			v.WithLabelValues(lane.String())
+		}
+	}
 }
 
 // register registers all or none.
