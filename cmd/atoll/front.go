@@ -14,6 +14,7 @@ import (
 	"github.com/atolledge/atoll/api"
 	"github.com/atolledge/atoll/api/guard"
 	"github.com/atolledge/atoll/geodns"
+	"github.com/atolledge/atoll/node"
 )
 
 // front is the world's own address: an API and a DNS server over the first
@@ -104,7 +105,7 @@ func (f *front) close() {
 // ready.
 type passing struct{ w *world }
 
-func (p passing) node() (api.Node, error) {
+func (p passing) node() (*node.Node, error) {
 	alive := p.w.living()
 	for _, h := range alive {
 		if len(h.node.Ready()) == 0 {
