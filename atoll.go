@@ -61,9 +61,9 @@ type Keyspace string
 func (k Keyspace) System() bool { return strings.HasPrefix(string(k), "_") }
 
 // Partitions returns the number of partitions of k: fixed when a keyspace is
-// made, 1 for the system's own and 64 for all others.
+// made, 1 for the system's own and 64 for all others, those of media included.
 func (k Keyspace) Partitions() int {
-	if k.System() {
+	if k.System() && !strings.HasPrefix(string(k), mediaPrefix) {
 		return 1
 	}
 	return 64

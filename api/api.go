@@ -4,6 +4,7 @@
 package api
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -36,6 +37,16 @@ type Config struct {
 	// shows. Nil: a registry of its own.
 	Metrics *prometheus.Registry
 
+	// HTTP3Port is the UDP port that answers over TLS name for HTTP/3 (Alt-Svc,
+	// RFC 7838). 0: there is none.
+	HTTP3Port uint16
+
+	// Media are the objects of /v1/media. Nil: this node keeps none.
+	Media Media
+
+	// Watch answers /v1/watch. Nil: nothing can be watched at this node.
+	Watch Watch
+
 	// Mounts are handlers of other packages that answer below a prefix.
 	Mounts []Mount
 
@@ -57,17 +68,23 @@ type Mount struct {
 // Server is the http.Handler of a node.
 type Server struct {
 	node    Node
+	media   Media
+	watch   Watch
 	guard   atomic.Pointer[guard.Guard]
 	hosts   guard.Hosts
 	origins *http.CrossOriginProtection
 	explain func(name, ip string) (any, error)
 	metrics *metrics
+	altSvc  string // of answers over TLS; "" for none
 	mounts  []Mount
 	routes  []route
 	spec    []byte // /openapi.json
 	log     *slog.Logger
 	now     func() time.Time
 	random  io.Reader
+
+	streams    context.Context // ends with EndStreams
+	endStreams context.CancelFunc
 }
 
 // New makes a Server. It fails on a Config that cannot serve: no Node, no
@@ -91,11 +108,15 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		node: c.Node, hosts: hosts, origins: http.NewCrossOriginProtection(),
+		node: c.Node, media: c.Media, watch: c.Watch, hosts: hosts, origins: http.NewCrossOriginProtection(),
 		explain: c.Explain, metrics: m, mounts: c.Mounts, routes: routes(),
 		log: c.Logger, now: c.Now, random: c.Random,
 	}
 	s.guard.Store(c.Guard)
+	s.streams, s.endStreams = context.WithCancel(context.Background())
+	if c.HTTP3Port != 0 {
+		s.altSvc = fmt.Sprintf(`h3=":%d"; ma=%.0f`, c.HTTP3Port, altSvcAge.Seconds())
+	}
 	s.spec, err = describe(s.routes)
 	return s, err
 }
@@ -129,6 +150,7 @@ const (
 	WriteStall     = time.Minute      // for a client to take one piece of an answer
 	BodyTimeout    = 30 * time.Second // for a whole request document to arrive
 	ImportStall    = time.Minute      // for the next bytes of an import
+	altSvcAge      = 24 * time.Hour   // that a client may remember where HTTP/3 is
 	idlePing       = 15 * time.Second // HTTP/2: ask whether a silent peer lives
 	idlePingAnswer = 15 * time.Second // HTTP/2: how long it may think
 )

@@ -241,6 +241,8 @@ func TestRoutesAnswerAsDescribed(t *testing.T) {
 	s := readSpec(t)
 	srv := newServer(t, busy(), func(c *api.Config) {
 		c.Explain = func(name, ip string) (any, error) { return map[string]string{name: ip}, nil }
+		c.Media = newFakeMedia()
+		c.Watch = told([]atoll.Event{{Kind: atoll.EventPut, Key: "x", Body: []byte("{}"), Cursor: "c"}})
 	})
 	calls := []struct{ method, path, url, contentType, body string }{
 		{"put", "/v1/keyspaces/{keyspace}", "/v1/keyspaces/stars", "application/json", "{}"},
@@ -254,6 +256,11 @@ func TestRoutesAnswerAsDescribed(t *testing.T) {
 		{"post", "/v1/docs/{keyspace}/_import", "/v1/docs/stars/_import", "", `{"key":"k","doc":{}}`},
 		{"get", "/v1/docs/{keyspace}/_export", "/v1/docs/stars/_export", "", ""},
 		{"delete", "/v1/docs/{keyspace}/{key}", star, "", ""},
+		{"put", "/v1/media/{keyspace}/{key}", film, "application/octet-stream", "bytes"},
+		{"get", "/v1/media/{keyspace}/{key}", film, "", ""},
+		{"delete", "/v1/media/{keyspace}/{key}", film, "", ""},
+		{"get", "/v1/media/{keyspace}/{key}", film, "", ""},
+		{"get", "/v1/watch/{keyspace}", "/v1/watch/stars", "", ""},
 		{"get", "/v1/cluster", "/v1/cluster", "", ""},
 		{"get", "/v1/conflicts", "/v1/conflicts", "", ""},
 		{"post", "/v1/regions/{region}/drain", "/v1/regions/tokyo/drain", "", ""},

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"slices"
 
 	"github.com/atolledge/atoll"
 	"github.com/atolledge/atoll/api/guard"
@@ -51,7 +52,8 @@ type anyJSON = json.RawMessage
 // routes is the table of all calls but those of Mounts. Of several patterns
 // that match a path the first one counts.
 func routes() []route {
-	return append(append(documentRoutes(), streamRoutes()...), nodeRoutes()...)
+	return slices.Concat(documentRoutes(), mediaRoutes(), streamRoutes(),
+		[]route{watchRoute()}, nodeRoutes())
 }
 
 func documentRoutes() []route {

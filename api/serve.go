@@ -84,16 +84,34 @@ func (s *Server) prepare(w *response, q *request) (err error) {
 		return err
 	}
 	w.Header().Set("Traceparent", q.trace.String())
+	if s.altSvc != "" && q.TLS != nil {
+		w.Header().Set("Alt-Svc", s.altSvc)
+	}
 	// HTTP/1.0 needs no Host, and no browser speaks it: that is a load
 	// balancer's probe.
 	if !s.hosts.Allow(q.Host) && !(q.Host == "" && !q.ProtoAtLeast(1, 1)) {
 		return &statusError{atoll.Errorf(atoll.BadRequest, "this is not %q", q.Host).
 			WithHint("use an address, localhost or a configured name"), http.StatusMisdirectedRequest}
 	}
+	if early(q) {
+		return &statusError{atoll.Errorf(atoll.BadRequest, "a change came in early data").
+			WithHint("send it again when the TLS handshake is done"), http.StatusTooEarly}
+	}
 	if q.query, err = url.ParseQuery(q.URL.RawQuery); err != nil {
 		return atoll.Errorf(atoll.BadRequest, "the query does not parse").Because(err)
 	}
 	return nil
+}
+
+// early reports whether a request that is not safe to repeat may be a replay: a
+// TLS server in front of us got it in early data. Several fields or another
+// value than "1" mean the same (RFC 8470, section 5.1).
+func early(q *request) bool {
+	switch q.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return false
+	}
+	return len(q.Header.Values("Early-Data")) > 0
 }
 
 // find returns the handler of a request that may be made, and the label under
@@ -241,7 +259,7 @@ func (s *Server) observe(w *response, q *request, label string, took time.Durati
 		slog.String("path", q.URL.EscapedPath()), slog.Int("status", w.status),
 		slog.Int64("bytes", w.bytes), slog.Float64("took_ms", milliseconds(took)),
 		slog.String("principal", q.principal.Name), slog.String("remote", q.RemoteAddr),
-		slog.String("trace", q.trace.ID()))
+		slog.String("proto", q.Proto), slog.String("trace", q.trace.ID()))
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -47,11 +47,13 @@ type pipeConn struct{ net.Conn }
 func (pipeConn) RemoteAddr() net.Addr { return loopbackAddr{} }
 
 // slowly runs f in virtual time with a connection to a server over n.
-func slowly(t *testing.T, n api.Node, f func(t *testing.T, conn net.Conn)) {
+func slowly(
+	t *testing.T, n api.Node, f func(t *testing.T, conn net.Conn), change ...func(*api.Config),
+) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		l := &pipes{make(chan net.Conn), make(chan struct{})}
-		srv := api.NewHTTPServer(newServer(t, n), slog.New(slog.DiscardHandler))
+		srv := api.NewHTTPServer(newServer(t, n, change...), slog.New(slog.DiscardHandler))
 		done := make(chan error)
 		go func() { done <- srv.Serve(l) }()
 		here, there := net.Pipe()

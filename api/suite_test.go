@@ -33,10 +33,14 @@ func suite(t *testing.T, start func(*testing.T) api.Node) {
 		{"sessions", suiteSessions},
 		{"unknown things", suiteUnknown},
 	} {
-		for _, http2 := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s/http2=%v", c.name, http2), func(t *testing.T) {
-				n := start(t)
-				c.run(t, connect(t, serve(t, newServer(t, n)), http2))
+		for _, version := range []int{1, 2, 3} {
+			t.Run(fmt.Sprintf("%s/http%d", c.name, version), func(t *testing.T) {
+				srv := newServer(t, start(t))
+				if version == 3 {
+					c.run(t, connect3(t, serve3(t, srv).addr))
+					return
+				}
+				c.run(t, connect(t, serve(t, srv), version == 2))
 			})
 		}
 	}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/atolledge/atoll"
@@ -40,6 +41,9 @@ func (n *Node) Conflicts() []atoll.Conflicted {
 // changed hears of every document that changed and is durable. It runs in the
 // loop's goroutine.
 func (n *Node) changed(c replication.Change) {
+	if strings.HasPrefix(string(c.Keyspace), string(atoll.Keyspace("").Media())) {
+		return // as many as there are users' objects: nothing to tell the monitor
+	}
 	if c.Keyspace.System() {
 		select {
 		case n.changes <- c:

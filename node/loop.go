@@ -41,6 +41,7 @@ type loop struct {
 
 	durable func([]replication.Write) error // the store's Commit
 	release func(replication.Output)        // carries the effects out; not the replies
+	load    load
 }
 
 // input is one input of the core, or a look at it by the loop's goroutine.
@@ -57,10 +58,10 @@ func newLoop(s *store.Store, self replication.Member, clock func() time.Time,
 		store: s, live: s.Live(), clock: clock, log: log, durable: s.Commit,
 		inputs: make(chan input, inputQueue), done: make(chan struct{}),
 		commits: make(chan []replication.Write, 1), results: make(chan error, 1),
-		callers: make(map[uint64]chan<- replication.Reply),
+		callers: make(map[uint64]chan<- replication.Reply), load: newLoad(),
 	}
 	l.core = replication.New(replication.Config{
-		Self: self, View: l.live, Rand: rng, Chunk: 256,
+		Self: self, View: l.live, Rand: rng, Chunk: 256, Keep: keepEntries,
 	}, clock())
 	return l
 }
@@ -190,7 +191,10 @@ func (l *loop) seal() {
 // commit is the committer's goroutine.
 func (l *loop) commit() {
 	for writes := range l.commits {
-		l.results <- l.durable(writes)
+		begun := l.clock()
+		err := l.durable(writes)
+		l.load.committed(len(writes), l.clock().Sub(begun))
+		l.results <- err
 	}
 }
 

@@ -60,6 +60,7 @@ type Node struct {
 	cfg        Config
 	origin     atoll.Origin
 	store      *store.Store
+	chunks     *store.Chunks
 	transport  *transport.Transport
 	membership *membership.Membership
 	loop       *loop
@@ -72,14 +73,16 @@ type Node struct {
 	changes chan replication.Change // of system keyspaces, for the monitor
 	work    sync.WaitGroup
 
-	missed   atomic.Bool // a change of a system keyspace found changes full
-	fenced   atomic.Bool
-	retired  atomic.Bool
-	stopping atomic.Bool
+	missed      atomic.Bool // a change of a system keyspace found changes full
+	fenced      atomic.Bool
+	retired     atomic.Bool
+	stopping    atomic.Bool
+	chunkServer atomic.Pointer[chunkServer]
 
 	settings settings
 	roster   roster
 	recent   ring
+	watchers watchers
 }
 
 // New opens the node. It does not speak to anybody before Run. The node owns
@@ -96,6 +99,10 @@ func New(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n.store = s
+	if n.chunks, err = s.OpenChunks(cfg.Clock); err != nil {
+		_ = cfg.Peer.Close()
+		return nil, errors.Join(err, s.Close())
+	}
 	id, err := s.Begin(cfg.Random)
 	if err == nil {
 		n.origin = id.Origin
@@ -103,10 +110,12 @@ func New(cfg Config) (*Node, error) {
 	}
 	if err != nil {
 		_ = cfg.Peer.Close()
-		return nil, errors.Join(err, s.Close())
+		return nil, errors.Join(err, n.chunks.Close(), s.Close())
 	}
 	self := replication.Member{Origin: id.Origin, Node: cfg.Node, Region: cfg.Node.Region()}
-	n.loop = newLoop(s, self, cfg.Clock, cfg.Rand, cfg.Logger)
+	// The loop's goroutine has a source of its own: Run draws from cfg.Rand beside it.
+	chance := rand.New(rand.NewPCG(cfg.Rand.Uint64(), cfg.Rand.Uint64()))
+	n.loop = newLoop(s, self, cfg.Clock, chance, cfg.Logger)
 	n.loop.release = n.release
 	n.monitor = newMonitor(n)
 	n.loadSystem()
@@ -125,7 +134,7 @@ func (n *Node) connect(id store.Identity) (err error) {
 		},
 		Handler: transport.Handler{
 			PeerUp: n.peerUp, PeerDown: n.peerDown, Frame: n.frame,
-			Datagram: n.datagram, Pull: n.pull,
+			Datagram: n.datagram, Pull: n.pull, Call: n.call,
 		},
 		Logger: n.cfg.Logger, Metrics: n.cfg.Metrics,
 		Rand: rand.New(rand.NewPCG(n.cfg.Rand.Uint64(), n.cfg.Rand.Uint64())),
@@ -205,6 +214,7 @@ func (n *Node) collectGarbage() {
 			return
 		case <-tick.C:
 			n.store.CollectGarbage(func() bool { return n.ctx.Err() != nil })
+			n.chunks.CollectGarbage(func() bool { return n.ctx.Err() != nil })
 		}
 	}
 }
@@ -236,7 +246,7 @@ func (n *Node) Kill() error {
 func (n *Node) end() error {
 	n.work.Wait()
 	n.loop.live.Close()
-	return n.store.Close()
+	return errors.Join(n.chunks.Close(), n.store.Close())
 }
 
 // Self returns the node's name.

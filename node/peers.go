@@ -97,6 +97,7 @@ func (n *Node) release(out replication.Output) {
 	for _, c := range out.Changes {
 		n.changed(c)
 	}
+	n.watchers.advanced(out.Advanced)
 	if out.Fenced != "" {
 		n.fenced.Store(true)
 	}

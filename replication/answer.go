@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"iter"
 	"maps"
 	"slices"
 
@@ -109,12 +110,39 @@ func answerAll(v View, req Pull, _ []Doc, emit func(Message) error) error {
 	return nil
 }
 
-// ClockIn returns the clock of a partition in a view.
-func ClockIn(v View, a Address) crdt.Clock {
+// Changed yields, from a view, the indexed runs of a partition that are not in
+// since, in order of origin and sequence, with the key of the document that each
+// changed. Dots that have been cut from the index are not among them: ask
+// ClocksIn for those first.
+func Changed(v View, a Address, since crdt.Clock) iter.Seq2[crdt.Run, atoll.Key] {
+	return func(yield func(crdt.Run, atoll.Key) bool) {
+		clock := ClockIn(v, a)
+		for r := range clock.Minus(since) {
+			for run, key := range scanIndex(v, a.Keyspace, a.Partition, r) {
+				if !yield(run, key) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// ClocksIn returns the clock of a partition in a view, and its dots that have
+// been cut from the index, or a few more.
+func ClocksIn(v View, a Address) (clock, cut crdt.Clock) {
 	b, ok := v.Get(prefix(kindMeta, a.Keyspace, a.Partition))
 	if !ok {
-		return crdt.Clock{}
+		return clock, cut
 	}
-	clock, _, _ := crdt.DecodeClock(b)
+	clock, rest, err := crdt.DecodeClock(b)
+	if err == nil {
+		cut, _, _ = crdt.DecodeClock(rest)
+	}
+	return clock, cut
+}
+
+// ClockIn returns the clock of a partition in a view.
+func ClockIn(v View, a Address) crdt.Clock {
+	clock, _ := ClocksIn(v, a)
 	return clock
 }

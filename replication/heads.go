@@ -186,7 +186,7 @@ func (c *Core) tidy() {
 	for len(c.untidy) > 0 && c.room > 0 {
 		p := c.untidy[0]
 		c.untidy = c.untidy[1:]
-		if p.indexed && p.stage == nil {
+		if p.entries > c.keep && p.stage == nil {
 			c.truncate(p)
 		}
 		if p.resets && p.stage == nil {

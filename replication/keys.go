@@ -17,7 +17,7 @@ import (
 const (
 	kindDoc    = 'd' // rest = key;            value = doc
 	kindIndex  = 'i' // rest = origin 8 seq 8; value = length-1, key: the run that begins here
-	kindMeta   = 'm' // no rest;               value = clock, cut
+	kindMeta   = 'm' // no rest;               value = clock, cut, number of index entries
 	kindReset  = 'r' // rest = key;            no value: the document holds a reset entry
 	kindStaged = 's' // rest = key;            value = doc of a full pull on its way in
 	kindStage  = 't' // no rest;               value = state of that full pull

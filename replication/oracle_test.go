@@ -153,6 +153,19 @@ func (w *world) functional(i int, key atoll.Key) {
 	}
 }
 
+// indexed returns all that stands in the index of node r.
+func indexed(r *replica, p *partition) (runs []crdt.Run) {
+	for _, all := range p.clock.Runs() {
+		all.First, all.Last = 1, ^uint64(0)
+		for run := range scanIndex(&r.store, p.Keyspace, p.Partition, all) {
+			if n := len(runs); n == 0 || runs[n-1].Origin < run.Origin || runs[n-1].Last < run.First {
+				runs = append(runs, run)
+			}
+		}
+	}
+	return runs
+}
+
 func dots(d crdt.Doc) []crdt.Dot {
 	var got []crdt.Dot
 	for i := range d.Entries {
@@ -165,6 +178,9 @@ func dots(d crdt.Doc) []crdt.Dot {
 func (w *world) verify() {
 	for i, r := range w.nodes {
 		p := r.core.find(testAddress)
+		if got := indexed(r, p); len(got) != p.entries {
+			w.failf("node %d: %d index entries, counted %d", i, len(got), p.entries)
+		}
 		for k := range testKeys {
 			key := keyAt(k)
 			w.functional(i, key)

@@ -25,7 +25,7 @@ type partition struct {
 	waits []*wait    // that hang here
 
 	hashed  bool
-	indexed bool         // may hold index entries that all members have passed
+	entries int          // index entries
 	resets  bool         // may hold reset entries
 	tidied  atoll.Key    // where the next look at them begins
 	missing time.Time    // since when a peer is known to have more; zero: not
@@ -82,16 +82,26 @@ func (c *Core) saveDoc(p *partition, key atoll.Key, d *crdt.Doc) {
 // saveRun puts a run into the clock and its index entry into the store.
 func (c *Core) saveRun(p *partition, r crdt.Run, key atoll.Key) {
 	p.clock.AddRun(r)
-	p.hashed, p.indexed = false, true
+	p.hashed = false
+	p.entries++
+	c.advanced(p)
 	val := binary.AppendUvarint(make([]byte, 0, len(key)+3), r.Last-r.First)
 	c.write(indexKey(p.Keyspace, p.Partition, crdt.Dot{Origin: r.Origin, Seq: r.First}),
 		append(val, key...))
 }
 
-// saveMeta stores clock and cut. Each Step that changes them ends with it.
+// advanced notes that p's clock grew in this step.
+func (c *Core) advanced(p *partition) {
+	if n := len(c.out.Advanced); n == 0 || c.out.Advanced[n-1] != p.Address {
+		c.out.Advanced = append(c.out.Advanced, p.Address)
+	}
+}
+
+// saveMeta stores clock, cut and the number of index entries. Each Step that
+// changes them ends with it.
 func (c *Core) saveMeta(p *partition) {
-	b := p.clock.Append(make([]byte, 0, 64))
-	c.write(prefix(kindMeta, p.Keyspace, p.Partition), p.cut.Append(b))
+	b := p.cut.Append(p.clock.Append(make([]byte, 0, 64)))
+	c.write(prefix(kindMeta, p.Keyspace, p.Partition), binary.AppendUvarint(b, uint64(p.entries)))
 }
 
 // recover reads every partition's clock and cut, and what full pulls left.
@@ -107,8 +117,8 @@ func (c *Core) recover() {
 			continue
 		}
 		p.clock = clock
-		p.cut, _, _ = crdt.DecodeClock(rest)
-		p.indexed, p.resets = true, true
+		p.cut, rest, _ = crdt.DecodeClock(rest)
+		p.entries, p.resets = p.recoverEntries(rest), true
 	}
 	for k, v := range c.view.Scan([]byte{kindStage}, []byte{kindStage + 1}) {
 		if ks, part, ok := parseMeta(k); ok {
@@ -118,6 +128,19 @@ func (c *Core) recover() {
 			}
 		}
 	}
+}
+
+// recoverEntries reads the number of index entries. Where an earlier version did
+// not write it, it is at most that of the dots that have one.
+func (p *partition) recoverEntries(b []byte) int {
+	if n, size := binary.Uvarint(b); size > 0 {
+		return int(n)
+	}
+	n := uint64(0)
+	for r := range p.clock.Minus(p.cut) {
+		n += r.Len()
+	}
+	return int(n)
 }
 
 // sum returns the hash of p's clock, 0 when it is empty.
@@ -163,31 +186,48 @@ func (c *Core) stable(p *partition) crdt.Clock {
 	return s
 }
 
-// truncate drops index entries that every member has passed and raises cut by
-// them in the same transaction. A replica that comes without those dots is
-// answered by a full pull.
+// truncate drops index entries that every member has passed, but for the last
+// c.keep, and raises cut by them in the same transaction. A replica that comes
+// without those dots is answered by a full pull.
 func (c *Core) truncate(p *partition) {
+	most := min(c.chunk, p.entries-c.keep)
 	done, n := crdt.Clock{}, 0
-	stable := c.stable(p)
-	for r := range stable.Minus(p.cut) {
+	for _, r := range c.passed(p) {
+		if n == most || c.room <= 0 {
+			break
+		}
 		for run := range scanIndex(c.view, p.Keyspace, p.Partition, r) {
+			if n == most || c.room <= 0 {
+				break
+			}
 			done.AddRun(run)
 			c.write(indexKey(p.Keyspace, p.Partition,
 				crdt.Dot{Origin: run.Origin, Seq: run.First}), nil)
-			if n++; n >= c.chunk || c.room <= 0 {
-				break
-			}
-		}
-		if n >= c.chunk || c.room <= 0 {
-			break
+			n++
 		}
 	}
 	if n == 0 {
-		p.indexed = !p.cut.Covers(p.clock)
 		return
 	}
+	p.entries -= n
 	p.cut.Join(done)
 	c.saveMeta(p)
+}
+
+// passed returns the indexed runs that every member has passed, those of the
+// origins with the most dots first: one that has been silent for long does not
+// push the news of the others out of what is kept.
+func (c *Core) passed(p *partition) []crdt.Run {
+	stable := c.stable(p)
+	runs := slices.Collect(stable.Minus(p.cut))
+	dots := make(map[atoll.Origin]uint64)
+	for _, r := range runs {
+		dots[r.Origin] += r.Len()
+	}
+	slices.SortStableFunc(runs, func(a, b crdt.Run) int {
+		return cmp.Compare(dots[b.Origin], dots[a.Origin])
+	})
+	return runs
 }
 
 // Cut drops the index entries of a run, as if a cap had been reached. It is
@@ -206,6 +246,7 @@ func (c *Core) cutRun(in Cut) {
 	}
 	n := len(c.out.Writes)
 	for run := range scanIndex(c.view, p.Keyspace, p.Partition, in.Run) {
+		p.entries--
 		p.cut.AddRun(run)
 		c.write(indexKey(p.Keyspace, p.Partition,
 			crdt.Dot{Origin: run.Origin, Seq: run.First}), nil)

@@ -62,6 +62,9 @@ type Config struct {
 	Rand *rand.Rand // for choices that need no secrecy; the core owns it
 	// Chunk is how many documents or index entries one Step moves at most.
 	Chunk int
+	// Keep is how many index entries of a partition stay, at least, when every
+	// member has passed them: a watcher that was away finds in them what it missed.
+	Keep int
 }
 
 // Core is one node's replicas. It is not safe for concurrent use.
@@ -71,6 +74,7 @@ type Core struct {
 	rand      *rand.Rand
 	hlc       hlc.Clock
 	chunk     int
+	keep      int
 	now       time.Time
 	out       Output
 	spaces    []*space   // sorted by name
@@ -113,8 +117,11 @@ type Output struct {
 	Replies []Reply
 	Pulls   []OpenPull
 	Changes []Change
-	Wake    time.Time // call Step with Wake not later than this
-	Fenced  string    // why this origin must not write any more, once
+	// Advanced names the partitions whose clocks grew: all that Changes told of a
+	// partition is in the clock of its documents from then on.
+	Advanced []Address
+	Wake     time.Time // call Step with Wake not later than this
+	Fenced   string    // why this origin must not write any more, once
 }
 
 // Send is a message for a connected peer. An Eager one may be dropped under
@@ -181,7 +188,7 @@ func (PullFailed) input() {}
 // New makes a core on what View holds. The first Step must be a Wake.
 func New(cfg Config, now time.Time) *Core {
 	c := &Core{self: cfg.Self, view: cfg.View, rand: cfg.Rand, chunk: cfg.Chunk,
-		now: now, nextHeads: now}
+		keep: cfg.Keep, now: now, nextHeads: now}
 	c.members = []Member{cfg.Self}
 	c.recover()
 	return c

@@ -100,7 +100,7 @@ func (w *world) start(i int) {
 	r.store.current = r.store.durable.Snapshot()
 	r.pending = nil
 	r.run++
-	r.core = New(Config{Self: r.member, View: &r.store, Chunk: 1 + int(w.rng.Uint64()%4),
+	r.core = New(Config{Self: r.member, View: &r.store, Chunk: 1 + int(w.rng.Uint64()%4), Keep: w.odds.keep,
 		Rand: rand.New(rand.NewPCG(w.rng.Uint64(), 1))}, w.now)
 	w.step(i, Layout{w.members()})
 	for j, q := range w.nodes {

@@ -192,6 +192,7 @@ func (c *Core) finishStage(p *partition) {
 	}
 	p.clock.Join(p.stage.clock)
 	p.hashed = false
+	c.advanced(p)
 	c.saveMeta(p)
 	c.dropStage(p)
 	c.touch(p)

@@ -24,6 +24,7 @@ type weather struct {
 	dawdle  int  // wakes out of ten that a full pull does not get once it is being applied
 	deletes int  // operations out of ten that only remove
 	counts  int  // of the others, out of ten: those on the counter
+	keep    int  // index entries that stay when all have passed them
 	whole   bool // a cut takes the whole index
 	source  bool // cuts are made at node 0 only
 }
@@ -52,7 +53,7 @@ var weathers = []weather{
 	// Counters and their resets, with time for tidying up.
 	{
 		write: 20, wake: 18, commit: 20, crash: 1, cut: 1, events: 120, nodes: 3, tick: 250,
-		lost: 4, broken: 5, deletes: 1, counts: 9,
+		lost: 4, broken: 5, deletes: 1, counts: 9, keep: 3,
 	},
 }
 

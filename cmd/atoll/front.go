@@ -8,23 +8,27 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/atolledge/atoll"
 	"github.com/atolledge/atoll/api"
 	"github.com/atolledge/atoll/api/guard"
 	"github.com/atolledge/atoll/geodns"
+	"github.com/atolledge/atoll/node"
 )
 
 // front is the world's own address: an API and a DNS server over the first
 // living node. It answers the dev commands also when no node lives.
 type front struct {
-	w      *world
-	api    *http.Server
-	dns    *geodns.Server
-	http   net.Listener
-	udp    net.PacketConn
-	tcp    net.Listener
-	cancel context.CancelFunc
-	work   sync.WaitGroup
+	w       *world
+	api     *http.Server
+	dns     *geodns.Server
+	http    net.Listener
+	udp     net.PacketConn
+	tcp     net.Listener
+	metrics *prometheus.Registry
+	cancel  context.CancelFunc
+	work    sync.WaitGroup
 }
 
 func newFront(w *world) (*front, error) {
@@ -49,8 +53,8 @@ func (f *front) open() (err error) {
 	}
 	w, pass := f.w, passing{f.w}
 	f.dns, err = newDNS(hostConfig{
-		https: ":8443", zones: []geodns.Zone{{Name: zoneName}}, places: w.places,
-	}, pass.Cluster, nil)
+		zones: []geodns.Zone{{Name: zoneName}}, places: w.places,
+	}, frontSecure, pass.Cluster, nil)
 	if err != nil {
 		return err
 	}
@@ -58,9 +62,14 @@ func (f *front) open() (err error) {
 	if err != nil {
 		return err
 	}
+	f.metrics = prometheus.NewRegistry()
+	page, err := newConsole(pass, []geodns.Zone{{Name: zoneName}}, w.sources, w.truth)
+	if err != nil {
+		return err
+	}
 	s, err := api.New(api.Config{
-		Node: pass, Guard: anyone, Hosts: []string{"*.atoll.test"}, Explain: explainer(f.dns),
-		Mounts: w.mounts(), Logger: w.cfg.log,
+		Node: pass, Media: passingMedia{w}, Guard: anyone, Hosts: []string{"*.atoll.test"}, Explain: explainer(f.dns),
+		Metrics: f.metrics, Watch: pass.Watch, Mounts: append(w.mounts(), page.Mount()), Logger: w.cfg.log,
 	})
 	if err != nil {
 		return err
@@ -96,7 +105,7 @@ func (f *front) close() {
 // ready.
 type passing struct{ w *world }
 
-func (p passing) node() (api.Node, error) {
+func (p passing) node() (*node.Node, error) {
 	alive := p.w.living()
 	for _, h := range alive {
 		if len(h.node.Ready()) == 0 {

@@ -20,7 +20,9 @@ import (
 
 	"github.com/atolledge/atoll"
 	"github.com/atolledge/atoll/api"
+	"github.com/atolledge/atoll/api/console"
 	"github.com/atolledge/atoll/api/guard"
+	"github.com/atolledge/atoll/cache"
 	"github.com/atolledge/atoll/geodns"
 	"github.com/atolledge/atoll/geodns/geo"
 	"github.com/atolledge/atoll/node"
@@ -48,24 +50,39 @@ type hostConfig struct {
 	zones                  []geodns.Zone
 	places                 geo.Source
 	mounts                 []api.Mount
+	sources                func() []console.Source // for the console; nil: the node itself
+	dev                    func() console.Dev      // nil outside of the dev world
 }
 
 // host is a node with its listeners. Open binds everything, so that what is in
 // use is known before anything starts; run serves; close ends it.
 type host struct {
-	cfg  hostConfig
-	node *node.Node
-	api  *api.Server
-	dns  *geodns.Server
+	cfg   hostConfig
+	node  *node.Node
+	media *cache.Media
+	api   *api.Server
+	dns   *geodns.Server
+
+	http3 *api.HTTP3Server
+
+	console *console.Console
+	metrics *prometheus.Registry
 
 	http, https net.Listener
+	https3      net.PacketConn // HTTP/3, on the port of https
 	dnsUDP      net.PacketConn
 	dnsTCP      net.Listener
-	servers     []*http.Server
+	servers     []server
 
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 	failed chan error // the first failure of anything that runs
+}
+
+// server answers requests: an http.Server or an api.HTTP3Server.
+type server interface {
+	Shutdown(context.Context) error
+	Close() error
 }
 
 // openHost binds the sockets and opens the node.
@@ -93,14 +110,16 @@ func (h *host) open() error {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	h.cfg.Config.Peer, h.cfg.Metrics = conn, registry
+	h.cfg.Config.Peer, h.cfg.Metrics, h.metrics = conn, registry, registry
 	if cfg.wrap != nil {
 		h.cfg.Config.Peer = cfg.wrap(conn)
 	}
 	if h.node, err = node.New(h.cfg.Config); err != nil {
 		return err
 	}
+	h.media = openMedia(h.node, h.cfg.Config, registry)
 	if err = h.serveWith(registry); err != nil {
+		h.media.Close()
 		return errors.Join(err, h.node.Close())
 	}
 	return nil
@@ -108,23 +127,56 @@ func (h *host) open() error {
 
 // serveWith makes the DNS server and the API in front of the node.
 func (h *host) serveWith(registry *prometheus.Registry) (err error) {
-	h.dns, err = newDNS(h.cfg, h.node.Cluster, registry)
+	var securePort uint16
+	if h.https != nil {
+		securePort = port(h.https.Addr().String())
+	}
+	h.dns, err = newDNS(h.cfg, securePort, h.node.Cluster, registry)
+	if err != nil {
+		return err
+	}
+	mounts, err := h.openConsole()
 	if err != nil {
 		return err
 	}
 	h.api, err = api.New(api.Config{
-		Node: h.node, Guard: h.cfg.guard, Hosts: h.cfg.hosts, Explain: explainer(h.dns),
-		Metrics: registry, Mounts: h.cfg.mounts, Logger: h.cfg.Logger,
+		Node: h.node, Media: h.media, Guard: h.cfg.guard, Hosts: h.cfg.hosts, Explain: explainer(h.dns),
+		Metrics: registry, Watch: h.node.Watch, HTTP3Port: securePort, Mounts: mounts, Logger: h.cfg.Logger,
 	})
-	return err
+	if err != nil || h.https3 == nil {
+		return err
+	}
+	return h.serveHTTP3(registry)
 }
 
-func newDNS(cfg hostConfig, cluster func() atoll.Cluster, r prometheus.Registerer) (
-	*geodns.Server, error,
-) {
+// serveHTTP3 makes the server on the UDP half of the https port.
+func (h *host) serveHTTP3(registry *prometheus.Registry) error {
+	s, err := api.NewHTTP3Server(h.api, h.https3, h.serverTLS(), h.cfg.Logger)
+	if err != nil {
+		return err
+	}
+	h.http3 = s
+	return registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "atoll_http3_connections", Help: "Open connections of HTTP/3 clients.",
+	}, func() float64 { return float64(s.Conns()) }))
+}
+
+// serverTLS is how HTTPS presents the node, over TCP and over QUIC.
+func (h *host) serverTLS() *tls.Config {
+	return &tls.Config{
+		Certificates: []tls.Certificate{h.cfg.Certificate}, MinVersion: tls.VersionTLS12,
+	}
+}
+
+// alpn are the protocols of the https port, best first.
+func alpn() []string { return []string{"h3", "h2"} }
+
+func newDNS(
+	cfg hostConfig, securePort uint16, cluster func() atoll.Cluster, r prometheus.Registerer,
+) (*geodns.Server, error) {
 	return geodns.New(geodns.Config{
-		Zones: cfg.zones, Cluster: cluster, Places: cfg.places, HTTPSPort: port(cfg.https),
-		Logger: cfg.Logger, Metrics: r,
+		Zones: cfg.zones, Cluster: cluster, Places: cfg.places, HTTPSPort: securePort,
+		ALPN: alpn(), Logger: cfg.Logger, Metrics: r,
 	})
 }
 
@@ -155,6 +207,12 @@ func (h *host) bind() (err error) {
 	}
 	if h.https, err = listenTCP("HTTPS", h.cfg.https); err != nil {
 		return err
+	}
+	if h.https != nil {
+		addr := h.https.Addr().String()
+		if h.https3, err = net.ListenPacket("udp", addr); err != nil {
+			return busy("HTTP/3", "udp", addr, err)
+		}
 	}
 	if h.dnsTCP, err = listenTCP("DNS", h.cfg.dns); err != nil {
 		return err
@@ -195,8 +253,10 @@ func (h *host) unbind() {
 			_ = l.Close()
 		}
 	}
-	if h.dnsUDP != nil {
-		_ = h.dnsUDP.Close()
+	for _, c := range []net.PacketConn{h.dnsUDP, h.https3} {
+		if c != nil {
+			_ = c.Close()
+		}
 	}
 }
 
@@ -218,11 +278,10 @@ func (h *host) run() {
 	}
 	if h.https != nil {
 		s := api.NewHTTPServer(h.api, h.cfg.Logger)
-		s.TLSConfig = &tls.Config{
-			Certificates: []tls.Certificate{h.cfg.Certificate}, MinVersion: tls.VersionTLS12,
-		}
-		h.servers = append(h.servers, s)
+		s.TLSConfig = h.serverTLS()
+		h.servers = append(h.servers, s, h.http3)
 		h.work.Go(func() { h.fail(s.ServeTLS(h.https, "", "")) })
+		h.work.Go(func() { h.fail(h.http3.Serve()) })
 	}
 }
 
@@ -253,6 +312,8 @@ func (h *host) retire() {
 func (h *host) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
+	h.console.Close()
+	h.api.EndStreams()
 	var drains sync.WaitGroup
 	for _, s := range h.servers {
 		drains.Go(func() {
@@ -264,6 +325,7 @@ func (h *host) close() error {
 	drains.Wait()
 	h.cancel()
 	h.work.Wait()
+	h.media.Close()
 	return h.node.Close()
 }
 
@@ -273,6 +335,7 @@ func (h *host) kill() error {
 		_ = s.Close()
 	}
 	err := h.node.Kill()
+	h.media.Close()
 	h.cancel()
 	h.work.Wait()
 	return err

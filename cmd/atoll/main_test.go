@@ -63,7 +63,7 @@ func serve(env *testscript.Env, w *fakeWorld, tokens []guard.Token) (string, err
 		return "", err
 	}
 	s, err := api.New(api.Config{
-		Node: w, Guard: g, Explain: w.explain,
+		Node: w, Guard: g, Explain: w.explain, Watch: w.Watch,
 		Mounts: []api.Mount{{
 			Prefix: "/v1/dev/", Read: guard.Reader, Write: guard.Operator, Handler: w.dev(),
 		}},

@@ -54,6 +54,8 @@ const (
 	frontHTTP = "127.0.0.1:8080"
 	frontDNS  = "127.0.0.1:8053"
 
+	frontSecure = 8443 // of the HTTPS records that the front's DNS answers
+
 	importers = 256 // writes of the sample that are under way at once
 )
 
@@ -183,6 +185,7 @@ func (w *world) open(h *devHost) error {
 		wrap:  func(c net.PacketConn) net.PacketConn { return w.sea.Wrap(c, city.name) },
 		guard: anyone, hosts: []string{"*.atoll.test"}, places: w.places,
 		zones: []geodns.Zone{{Name: zoneName}}, mounts: w.mounts(),
+		sources: w.sources, dev: w.truth,
 	})
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -61,8 +62,8 @@ type Store struct {
 
 	free struct {
 		sync.Mutex
-		at   time.Time
-		full bool
+		at    time.Time
+		bytes int64
 	}
 	readers struct {
 		sync.Mutex
@@ -197,22 +198,35 @@ func (s *Store) CollectGarbage(stop func() bool) {
 // Full returns an error of kind atoll.DiskFull while the free disk space is
 // below the reserve. Deletions may go on: that is what the reserve is for.
 func (s *Store) Full(now time.Time) error {
-	s.free.Lock()
-	defer s.free.Unlock()
-	if now.Sub(s.free.at) >= freeEvery || now.Before(s.free.at) {
-		var fs unix.Statfs_t
-		if err := unix.Statfs(s.cfg.Dir, &fs); err == nil {
-			s.free.full = int64(fs.Bavail)*int64(fs.Bsize) < s.cfg.Reserve
-			s.free.at = now
-		}
-	}
-	if !s.free.full {
+	if s.Free(now) >= s.cfg.Reserve {
 		return nil
 	}
 	return atoll.Errorf(atoll.DiskFull, "the disk of this node has less than its reserve free").
 		WithHint("free space or delete documents; reads and deletes go on").
 		WithLimit("limits.disk_reserve", s.cfg.Reserve)
 }
+
+// Free returns the bytes of disk space that this process may still take, as
+// they were at most freeEvery before now. A disk that cannot be asked counts as
+// it was, and as boundless when it never answered.
+func (s *Store) Free(now time.Time) int64 {
+	s.free.Lock()
+	defer s.free.Unlock()
+	if now.Sub(s.free.at) < freeEvery && !now.Before(s.free.at) {
+		return s.free.bytes
+	}
+	var fs unix.Statfs_t
+	switch err := unix.Statfs(s.cfg.Dir, &fs); {
+	case err == nil:
+		s.free.bytes, s.free.at = int64(fs.Bavail)*int64(fs.Bsize), now
+	case s.free.at.IsZero():
+		return math.MaxInt64
+	}
+	return s.free.bytes
+}
+
+// Reserve returns the bytes that Full keeps free.
+func (s *Store) Reserve() int64 { return s.cfg.Reserve }
 
 // Size returns the bytes of the tables and of the value log.
 func (s *Store) Size() (tables, values int64) { return s.db.Size() }

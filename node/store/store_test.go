@@ -440,12 +440,12 @@ func TestFull(t *testing.T) {
 	if err := s.Full(now); err != nil {
 		t.Errorf("without a reserve: %v", err)
 	}
-	s.cfg.Reserve = 1 << 62
+	s.cfg.Reserve, s.free.bytes = 1<<62, 1<<62
 	if err := s.Full(now.Add(freeEvery - 1)); err != nil {
 		t.Errorf("a reading is not trusted for %v: %v", freeEvery, err)
 	}
 	for _, at := range []time.Time{now.Add(freeEvery), now.Add(-time.Hour)} {
-		s.free.full = false
+		s.free.bytes = 1 << 62
 		err := s.Full(at)
 		var e *atoll.Error
 		if !errors.As(err, &e) || e.Kind != atoll.DiskFull || e.Limit == nil || e.Hint == "" {

@@ -58,6 +58,13 @@ func (q *lane) take(spare []byte) ([]byte, int) {
 	return full, n
 }
 
+// size returns the bytes that wait.
+func (q *lane) size() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.buf)
+}
+
 // close refuses further frames and returns how many were still waiting.
 func (q *lane) close() int {
 	q.mu.Lock()

@@ -206,7 +206,9 @@ func (l *link) serve(stream *quic.Stream) {
 		reset(stream, streamRefused)
 	case !l.isReady():
 	case kind[0] == kindPull:
-		l.answer(stream)
+		l.answer(stream, l.t.cfg.Handler.Pull)
+	case kind[0] == kindCall:
+		l.answer(stream, l.t.cfg.Handler.Call)
 	case kind[0] == kindGossip:
 		l.gossip(stream)
 	default:

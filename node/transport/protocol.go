@@ -14,6 +14,7 @@ import (
 //	bidi stream  kind 1, HELLO frame      -> HELLO frame, once per connection
 //	             kind 2, request until FIN -> frames until FIN (a pull)
 //	             kind 3, pool 1, any bytes both ways (memberlist)
+//	             kind 6, request until FIN -> frames until FIN (a call: chunks)
 //	uni stream   kind 4, frames without end (the control lane)
 //	             kind 5, frames without end (the eager lane)
 //	datagram     pool 1, bytes: pool 0 is the Handler's, others memberlist's
@@ -25,6 +26,7 @@ const (
 	kindGossip  = 3
 	kindControl = 4
 	kindEager   = 5
+	kindCall    = 6
 
 	poolHandler = 0
 )

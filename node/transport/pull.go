@@ -32,6 +32,20 @@ type PullStream struct {
 func (t *Transport) OpenPull(
 	ctx context.Context, to atoll.NodeID, request []byte,
 ) (*PullStream, error) {
+	return t.open(ctx, kindPull, to, request)
+}
+
+// OpenCall is OpenPull for what is no replication: the node's Handler.Call
+// answers it.
+func (t *Transport) OpenCall(
+	ctx context.Context, to atoll.NodeID, request []byte,
+) (*PullStream, error) {
+	return t.open(ctx, kindCall, to, request)
+}
+
+func (t *Transport) open(
+	ctx context.Context, kind byte, to atoll.NodeID, request []byte,
+) (*PullStream, error) {
 	if len(request) > MaxPullRequest {
 		return nil, atoll.Errorf(atoll.TooLarge, "a pull's request of %d bytes", len(request)).
 			WithLimit("pull request bytes", MaxPullRequest)
@@ -46,15 +60,15 @@ func (t *Transport) OpenPull(
 	}
 	p := &PullStream{ctx: ctx, stream: stream, frames: wire.NewReader(stream, wire.MaxFrame)}
 	p.stop = context.AfterFunc(ctx, func() { reset(stream, streamDone) })
-	if err := p.ask(request); err != nil {
+	if err := p.ask(kind, request); err != nil {
 		p.Close()
 		return nil, atoll.Errorf(atoll.BehindSession, "ask %s for a pull", to).Because(err)
 	}
 	return p, nil
 }
 
-func (p *PullStream) ask(request []byte) error {
-	if _, err := p.stream.Write([]byte{kindPull}); err != nil {
+func (p *PullStream) ask(kind byte, request []byte) error {
+	if _, err := p.stream.Write([]byte{kind}); err != nil {
 		return err
 	}
 	if _, err := p.stream.Write(request); err != nil {
@@ -103,8 +117,11 @@ func (w *PullWriter) Frame(t wire.Type, body []byte) error {
 // Flush sends what was gathered, for an answer that comes slowly.
 func (w *PullWriter) Flush() error { return w.w.Flush() }
 
-// answer serves one pull of the peer.
-func (l *link) answer(stream *quic.Stream) {
+// answerer is Handler.Pull or Handler.Call.
+type answerer func(context.Context, atoll.NodeID, []byte, *PullWriter) error
+
+// answer serves one pull or call of the peer.
+func (l *link) answer(stream *quic.Stream, handle answerer) {
 	request, err := io.ReadAll(io.LimitReader(stream, MaxPullRequest+1))
 	switch {
 	case err != nil:
@@ -114,12 +131,12 @@ func (l *link) answer(stream *quic.Stream) {
 		reset(stream, streamRefused)
 		l.t.refusals.refuse(reasonPull, l.conn.RemoteAddr(), errRequest)
 		return
-	case l.t.cfg.Handler.Pull == nil:
+	case handle == nil:
 		reset(stream, streamRefused)
 		return
 	}
 	w := &PullWriter{w: bufio.NewWriterSize(stream, pullBuffer)}
-	err = l.t.cfg.Handler.Pull(stream.Context(), l.peer.Node, request, w)
+	err = handle(stream.Context(), l.peer.Node, request, w)
 	if err == nil {
 		err = w.Flush()
 	}

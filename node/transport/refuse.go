@@ -43,6 +43,7 @@ type metrics struct {
 	writes   *prometheus.CounterVec
 	dials    prometheus.Counter
 	peers    prometheus.Gauge
+	queues   []prometheus.Collector // of watch
 }
 
 func newMetrics(registry prometheus.Registerer) (*metrics, error) {
@@ -64,20 +65,61 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 		peers: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "atoll_transport_peers", Help: "Nodes with which there is a connection."}),
 	}
+	m.preset()
 	if registry == nil {
 		return m, nil
 	}
-	for _, c := range m.all() {
-		if err := registry.Register(c); err != nil {
-			m.unregister()
-			return nil, err
+	return m, m.register(m.all())
+}
+
+// preset makes the series that alerts look at before they are counted: an
+// increase from nothing is none.
+func (m *metrics) preset() {
+	for _, r := range []reason{reasonCertificate, reasonIdentity, reasonCluster, reasonTwin} {
+		m.refused.WithLabelValues(string(r))
+	}
+	for lane := range lanes {
+		for _, v := range []*prometheus.CounterVec{m.dropped, m.frames, m.writes} {
+			v.WithLabelValues(lane.String())
 		}
 	}
-	return m, nil
+}
+
+// register registers all or none.
+func (m *metrics) register(list []prometheus.Collector) error {
+	for _, c := range list {
+		if err := m.registry.Register(c); err != nil {
+			m.unregister()
+			return err
+		}
+	}
+	return nil
 }
 
 func (m *metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.refused, m.dropped, m.frames, m.writes, m.dials, m.peers}
+	return append([]prometheus.Collector{
+		m.refused, m.dropped, m.frames, m.writes, m.dials, m.peers,
+	}, m.queues...)
+}
+
+// watch adds what waits in the queues to all peers; they are looked at when
+// somebody asks for the metrics.
+func (m *metrics) watch(t *Transport) error {
+	gauge := func(name, help, lane string, value func() int) {
+		m.queues = append(m.queues, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: name, Help: help, ConstLabels: prometheus.Labels{"lane": lane},
+		}, func() float64 { return float64(value()) }))
+	}
+	for lane := range lanes {
+		gauge("atoll_transport_queue_bytes", "Bytes of frames that wait for QUIC, by lane.",
+			lane.String(), func() int { return t.queued(lane) })
+	}
+	gauge("atoll_transport_queue_datagrams", "Datagrams that wait for QUIC.", "datagram",
+		t.queuedDatagrams)
+	if m.registry == nil {
+		return nil
+	}
+	return m.register(m.queues)
 }
 
 // unregister lets a node of the same name start again in this process.

@@ -160,6 +160,25 @@ func (t *Transport) linkTo(node atoll.NodeID) *link {
 
 func (t *Transport) linksLocked() []*link { return slices.Collect(maps.Values(t.links)) }
 
+// queued returns the bytes that wait in one lane of all links.
+func (t *Transport) queued(which Lane) (bytes int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, l := range t.links {
+		bytes += l.lanes[which].size()
+	}
+	return bytes
+}
+
+func (t *Transport) queuedDatagrams() (n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, l := range t.links {
+		n += len(l.out)
+	}
+	return n
+}
+
 // Peers returns the connected nodes in order of their ids.
 func (t *Transport) Peers() []Peer {
 	t.mu.Lock()

@@ -82,6 +82,9 @@ type Handler struct {
 	// when the asker loses interest or the connection goes. An error resets the
 	// stream, so that the asker cannot take a part for the whole.
 	Pull func(ctx context.Context, from atoll.NodeID, request []byte, w *PullWriter) error
+
+	// Call answers one OpenCall as Pull answers an OpenPull.
+	Call func(ctx context.Context, from atoll.NodeID, request []byte, w *PullWriter) error
 }
 
 // Transport is one node's end of all its connections. Its methods are safe for
@@ -129,6 +132,9 @@ func New(cfg Config) (*Transport, error) {
 		links:    map[atoll.NodeID]*link{}, names: map[string]atoll.NodeID{},
 		dials: map[string]*dialing{}, wants: map[string]*want{},
 		pools: map[byte]*Pool{}, dirty: map[atoll.NodeID]struct{}{},
+	}
+	if err := m.watch(t); err != nil {
+		return nil, atoll.Errorf(atoll.Internal, "register the transport's metrics").Because(err)
 	}
 	t.ctx, t.cancel = context.WithCancelCause(context.Background())
 	t.quic = &quic.Transport{

@@ -1,0 +1,234 @@
+// The console: takes snapshots and shows them. All that it knows is in state,
+// which is made anew from each snapshot.
+import { $, act, attribute, duration, plural, show, text, toast, h } from "./dom.js";
+import { post, token } from "./api.js";
+import { follow } from "./stream.js";
+import { Map as SeaMap } from "./map.js";
+import { drawLinks, drawRegions, drawTraffic } from "./regions.js";
+import { History } from "./spark.js";
+import { DNS } from "./dns.js";
+import { Conflicts } from "./conflicts.js";
+import { Documents } from "./documents.js";
+
+const ranks = { reader: 1, writer: 2, operator: 3 };
+const dnsEvery = 10_000; // ms: the answers follow the health of regions, at once when it changes
+const worthSaying = 1500; // ms: a replica that is behind for less is on its way
+
+const history = new History();
+const map = new SeaMap($("map"));
+const documents = new Documents($("documents-body"));
+const conflicts = new Conflicts($("conflict-rows"), (keyspace, key) => {
+  documents.open(keyspace, key);
+  $("documents").scrollIntoView();
+});
+let hello = {}, dns, state, shownStates, dnsAt = 0;
+
+const on = {
+  hello(h) {
+    hello = h;
+    show($("token"), false);
+    dns = new DNS($("dns-body"), h.names, { url: h.credit_url, words: h.credit }, (a) => map.answers(a));
+    dnsAt = 0;
+    text($("version"), `atoll ${h.version}`);
+    text($("who"), `you are ${h.principal}, ${h.role}`);
+    show($("forget"), Boolean(token.get()));
+  },
+
+  snapshot(s) {
+    const before = state?.node;
+    state = view(s);
+    remember(state);
+    connected(before);
+    draw();
+  },
+
+  lost: (reason, failed) => lost(reason, failed),
+};
+
+// view adds to a snapshot what the page derives from it.
+function view(s) {
+  const rank = ranks[hello.role] ?? 0;
+  const links = s.links.map((l) => ({ ...l, shown: shown(l, s.dev) }));
+  return {
+    ...s, links, history, self: s.node.split("/")[0],
+    may: { write: rank >= ranks.writer, operate: rank >= ranks.operator },
+  };
+}
+
+// shown is the state of a link as people call it. In the dev world the world
+// itself knows a cut before the nodes notice.
+function shown(l, dev) {
+  const ways = (dev?.links ?? []).filter(
+    (d) => (d.from === l.a && d.to === l.b) || (d.from === l.b && d.to === l.a));
+  const cut = ways.filter((d) => d.cut).length;
+  if (ways.length && cut === ways.length) return "cut";
+  if (cut) return "one-way";
+  if (l.state === "up" && ways.some((d) => d.slow)) return "slow";
+  return l.state;
+}
+
+function remember(s) {
+  for (const r of s.regions) {
+    const measured = r.nodes.map((n) => n.rates).filter(Boolean);
+    if (!measured.length) continue;
+    const sum = {};
+    for (const x of measured) {
+      for (const [k, v] of Object.entries(x)) sum[k] = Math.round(((sum[k] ?? 0) + v) * 10) / 10;
+    }
+    history.add(r.name, sum);
+  }
+  for (const l of s.links) history.add(`${l.a} ${l.b}`, { rtt: l.rtt_ms || undefined });
+}
+
+function draw() {
+  text($("cluster"), state.cluster);
+  const { headline, detail, mood } = summary(state);
+  text($("headline"), headline);
+  text($("detail"), detail);
+  attribute(document.documentElement, "data-mood", mood);
+  document.title = mood === "calm" ? `Atoll ${state.cluster}` : `${headline} · Atoll`;
+  map.draw(state);
+  drawRegions($("regions"), state);
+  drawLinks($("link-rows"), state);
+  drawTraffic($("traffic"), state);
+  show($("heal"), Boolean(state.dev) && state.may.operate);
+  text($("link-note"), state.dev
+    ? "A dev world: Cut and Slow act on the sea between two regions, Heal on all of it."
+    : "Times are those of this node; of links between others it knows what their regions vote.");
+  conflicts.refresh(state.conflicts);
+  documents.follow(state);
+  answers();
+}
+
+function answers() {
+  const now = performance.now(), states = JSON.stringify(state.regions.map((r) => [r.name, r.state]));
+  if (states === shownStates && now - dnsAt < dnsEvery) return;
+  shownStates = states;
+  dnsAt = now;
+  dns.refresh();
+}
+
+// summary says in one sentence how the cluster is, the worst first.
+function summary(s) {
+  const names = (list) => list.map((x) => x.name).join(" and ");
+  const down = s.regions.filter((r) => r.state === "down");
+  const cut = s.links.filter((l) => ["cut", "one-way", "silent"].includes(l.shown));
+  const killed = s.regions.flatMap((r) => r.nodes).filter((n) => s.dev?.nodes.some((d) => d.id === n.id && !d.running));
+  const late = s.regions.flatMap((r) => r.nodes).filter((n) => n.dots && n.lag_ms > worthSaying);
+  const waits = late.length
+    ? ` ${late.map((n) => `${n.id} lacks ${plural(n.dots, "write")}`).join(", ")}.`
+    : " No write waits.";
+  const alone = down.filter((r) => r.nodes.some((n) => s.dev?.nodes.some((d) => d.id === n.id && d.running)));
+  if (down.length && alone.length === down.length) {
+    return { mood: "warn", headline: `${names(down)} ${down.length > 1 ? "are" : "is"} cut off`,
+      detail: `Its node lives and goes on alone; DNS sends its users elsewhere.${waits}` };
+  }
+  if (down.length) {
+    const rest = s.regions.length - down.length;
+    return { mood: "bad", headline: `${names(down)} ${down.length > 1 ? "are" : "is"} down`,
+      detail: `${plural(rest, "region")} take${rest === 1 ? "s" : ""} the users; DNS names no other.${waits}` };
+  }
+  if (killed.length) {
+    return { mood: "bad", headline: `${killed.map((n) => n.id).join(" and ")} is gone`,
+      detail: "The other regions are noticing: it takes three missed probes." };
+  }
+  if (cut.length) {
+    return { mood: "warn", headline: cut.map((l) => `${l.a} and ${l.b} do not hear each other`).join("; "),
+      detail: `Each side goes on reading and writing; they agree again when they meet.${waits}` };
+  }
+  return calm(s, late, waits, names);
+}
+
+function calm(s, late, waits, names) {
+  const slow = s.links.filter((l) => l.shown === "slow");
+  const other = s.regions.filter((r) => r.state !== "up");
+  if (s.ready.length) return { mood: "warn", headline: `${s.node} is not ready`, detail: s.ready.join("; ") };
+  if (late.length) return { mood: "warn", headline: "Writes are on their way", detail: waits.trim() };
+  if (slow.length) {
+    return { mood: "warn", headline: slow.map((l) => `${l.a} and ${l.b} are slow`).join("; "),
+      detail: `${duration(slow[0].rtt_ms)} there and back.${waits}` };
+  }
+  if (other.length) return { mood: "warn", headline: `${names(other)}: ${other[0].state}`, detail: `The others take the users.${waits}` };
+  const up = s.regions.length === 1 ? "The region is up" : `All ${s.regions.length} regions are up`;
+  return { mood: "calm", headline: `${up} and agree`, detail: "Every link carries; no write waits." };
+}
+
+// connected says through which node the page sees the cluster, and when that
+// became another one.
+function connected(before) {
+  const was = $("lost").hidden ? "" : "again ";
+  show($("lost"), false);
+  $("through").className = "through live";
+  text($("through").lastElementChild, `live ${was}through ${state.node}`);
+  if (before && before !== state.node) {
+    toast(`${before} does not answer any more: this page goes on through ${state.node}`);
+  } else if (was) {
+    toast(`${state.node} answers again`);
+  }
+}
+
+// lost is called between streams: it says so, and looks for another region.
+async function lost(reason, failed) {
+  if (reason.status === 401 || reason.status === 403) return ask(reason);
+  $("through").className = "through";
+  text($("through").lastElementChild, "not connected");
+  if (failed === 0 && reason.message === "the node ended the stream") return;
+  attribute(document.documentElement, "data-mood", "bad");
+  const node = state?.node ?? "the node";
+  const at = state ? ` What you see is from ${new Date(state.at).toLocaleTimeString()}.` : "";
+  const other = failed >= 2 ? await elsewhere() : undefined;
+  const words = h("p", {}, h("b", {}, `Lost ${node}. `), `Trying again (${reason.message}).${at}`);
+  const go = other ? [h("p", {}, `${other.name} answers. `,
+    h("a", { href: other.url }, `Go on in ${other.name}`),
+    token.get() ? ": it will ask for the token again." : ".")] : [];
+  $("lost").replaceChildren(words, ...go);
+  show($("lost"), true);
+  if (other && !token.get() && failed >= 3) location.assign(other.url);
+}
+
+// elsewhere finds another node that answers. Its answer cannot be read from
+// here, only that there is one.
+async function elsewhere() {
+  for (const { name, url } of others()) {
+    try {
+      await fetch(`${url}/livez`, { mode: "no-cors", cache: "no-store", signal: AbortSignal.timeout(1500) });
+      return { name, url: `${url}/console/` };
+    } catch {
+      // the next one
+    }
+  }
+}
+
+function others() {
+  if (!state) return [];
+  if (state.dev) return state.dev.nodes.filter((n) => n.url !== location.origin).map((n) => ({ name: n.id, url: n.url }));
+  const port = location.port ? `:${location.port}` : "";
+  return state.regions.filter((r) => r.state === "up").flatMap((r) =>
+    r.addresses.filter((a) => !a.includes(":") && a !== location.hostname)
+      .map((a) => ({ name: r.name, url: `${location.protocol}//${a}${port}` })));
+}
+
+// ask waits for a token.
+function ask(reason) {
+  show($("lost"), false);
+  show($("token"), true);
+  text($("token-why"), token.get() ? reason.message : "");
+  if (document.activeElement === document.body) $("token-text").focus();
+  return new Promise((done) => {
+    $("token").addEventListener("submit", (e) => {
+      e.preventDefault();
+      token.set($("token-text").value.trim());
+      $("token-text").value = "";
+      done();
+    }, { once: true });
+  });
+}
+
+$("heal").addEventListener("click", () =>
+  act($("heal"), async () => (await post("/v1/dev/wan/heal", {}), "all links are healed")));
+$("forget").addEventListener("click", () => {
+  token.set("");
+  location.reload();
+});
+
+follow(on);
