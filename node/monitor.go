@@ -124,6 +124,9 @@ func (m *monitor) reload(ctx context.Context, ks atoll.Keyspace) {
 	switch ks {
 	case rosterSpace:
 		m.n.loadRoster()
+		if err := m.n.retire(ctx); err != nil && ctx.Err() == nil {
+			m.n.cfg.Logger.Warn("could not take an earlier origin out of the roster", "err", err)
+		}
 		m.relayout(ctx)
 	case settingsSpace:
 		m.n.loadSettings()

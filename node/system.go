@@ -162,25 +162,36 @@ func (n *Node) peersKnown() int {
 	return max(known, others)
 }
 
-// enroll writes this node into the roster, and takes an earlier origin of the
-// same node out of it.
+// retire takes the earlier origins of this node out of the roster. One whose
+// disk was lost hears of them only after it has entered the roster itself.
+func (n *Node) retire(ctx context.Context) error {
+	for _, m := range n.membersNow() {
+		if m.Node != n.cfg.Node || m.Origin == n.origin {
+			continue
+		}
+		m.Left = true
+		if err := n.putSystem(ctx, rosterSpace, atoll.Key(m.Origin.String()), m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// enroll writes this node into the roster.
 func (n *Node) enroll(ctx context.Context) error {
+	if err := n.retire(ctx); err != nil {
+		return err
+	}
 	self := member{
 		Origin: n.origin, Node: n.cfg.Node, Region: n.cfg.Node.Region(), Lat: n.cfg.Lat,
 		Lon: n.cfg.Lon, Peer: n.cfg.Advertise, Addresses: n.cfg.Addresses,
 	}
 	present := false
 	for _, m := range n.membersNow() {
-		switch {
-		case m.Origin == n.origin:
+		if m.Origin == n.origin {
 			a, _ := json.Marshal(m)
 			b, _ := json.Marshal(self)
 			present = string(a) == string(b)
-		case m.Node == n.cfg.Node:
-			m.Left = true
-			if err := n.putSystem(ctx, rosterSpace, atoll.Key(m.Origin.String()), m); err != nil {
-				return err
-			}
 		}
 	}
 	if present {
