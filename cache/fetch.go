@@ -19,9 +19,24 @@ func (m *Media) load(ctx context.Context, h atoll.Hash, homes []atoll.NodeID) ([
 	}
 	b, err := m.fetch(ctx, h, homes)
 	if err == nil {
-		m.cfg.Store.Keep(ctx, h, b)
+		m.keepCopy(h, b)
 	}
 	return b, err
+}
+
+// keepCopy stores a chunk behind the back of those who wait for it: a disk that
+// is slow for a while must not hold readers up. When too many wait already the
+// copy is in memory only.
+func (m *Media) keepCopy(h atoll.Hash, b []byte) {
+	select {
+	case m.copying <- struct{}{}:
+	default:
+		return
+	}
+	m.work.Go(func() {
+		defer func() { <-m.copying }()
+		m.cfg.Store.Keep(m.ctx, h, b)
+	})
 }
 
 // stored returns a chunk from the own disk, if it is what its name says. One

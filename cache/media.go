@@ -78,8 +78,11 @@ type Config struct {
 	Metrics prometheus.Registerer // nil: none
 }
 
-// fetchSlots bounds the chunks that a node fetches from others at once: memory.
-const fetchSlots = 32
+// Limits of the chunks that a node has in its hands: memory.
+const (
+	fetchSlots = 32 // fetched from others at once
+	copySlots  = 32 // fetched, waiting for the disk
+)
 
 // Media stores and serves the objects of a node. Its methods are safe for
 // concurrent use; their errors are *atoll.Error or come from the caller's reader.
@@ -88,6 +91,7 @@ type Media struct {
 	tier    *Tier
 	metrics *metrics
 	slots   chan struct{}
+	copying chan struct{}
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
 	work    sync.WaitGroup
@@ -103,7 +107,8 @@ func New(cfg Config) *Media {
 	cfg = cfg.withDefaults()
 	m := &Media{
 		cfg: cfg, metrics: newMetrics(cfg.Metrics), slots: make(chan struct{}, fetchSlots),
-		active: make(map[*time.Time]struct{}), down: make(map[atoll.NodeID]time.Time),
+		copying: make(chan struct{}, copySlots),
+		active:  make(map[*time.Time]struct{}), down: make(map[atoll.NodeID]time.Time),
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.tier = NewTier(TierConfig{

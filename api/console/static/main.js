@@ -116,8 +116,8 @@ function summary(s) {
   const killed = s.regions.flatMap((r) => r.nodes).filter((n) => s.dev?.nodes.some((d) => d.id === n.id && !d.running));
   const late = s.regions.flatMap((r) => r.nodes).filter((n) => n.dots && n.lag_ms > worthSaying);
   const waits = late.length
-    ? ` ${late.map((n) => `${n.id} lacks ${plural(n.dots, "write")}`).join(", ")}.`
-    : " No write waits.";
+    ? ` ${late.map((n) => `${n.id} lacks ${plural(n.dots, "change")}`).join(", ")}.`
+    : " Nothing waits.";
   const alone = down.filter((r) => r.nodes.some((n) => s.dev?.nodes.some((d) => d.id === n.id && d.running)));
   if (down.length && alone.length === down.length) {
     return { mood: "warn", headline: `${names(down)} ${down.length > 1 ? "are" : "is"} cut off`,
@@ -150,7 +150,7 @@ function calm(s, late, waits, names) {
   }
   if (other.length) return { mood: "warn", headline: `${names(other)}: ${other[0].state}`, detail: `The others take the users.${waits}` };
   const up = s.regions.length === 1 ? "The region is up" : `All ${s.regions.length} regions are up`;
-  return { mood: "calm", headline: `${up} and agree`, detail: "Every link carries; no write waits." };
+  return { mood: "calm", headline: `${up} and agree`, detail: "Every link carries; nothing waits." };
 }
 
 // connected says through which node the page sees the cluster, and when that

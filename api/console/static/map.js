@@ -77,10 +77,12 @@ export class Map {
   }
 }
 
-// curve is a bow over the straight line, and its highest point.
+// curve is a bow over the straight line, and its highest point. Long ones are
+// bent more, so that they do not lie on short ones.
 function curve([ax, ay], [bx, by]) {
   const cx = (ax + bx) / 2, long = Math.hypot(ax - bx, ay - by);
-  const cy = Math.max((ay + by) / 2 - 0.1 * long - 0.0006 * long * long, -ay + 24);
+  const mid = (ay + by) / 2, roof = 56 - mid; // its top, with a chip on it, stays in the picture
+  const cy = Math.max(mid - 0.1 * long - 0.0006 * long * long, roof);
   return { d: `M${ax},${ay}Q${cx},${cy} ${bx},${by}`, x: (ax + bx + 2 * cx) / 4, y: (ay + by + 2 * cy) / 4 };
 }
 

@@ -78,7 +78,7 @@ function nodeRow({ n: { id } }) {
 }
 
 const behind = (n) =>
-  n.dots ? `${plural(n.dots, "write")} behind, ${duration(n.lag_ms)}` : "has all that is known";
+  n.dots ? `${plural(n.dots, "change")} behind, ${duration(n.lag_ms)}` : "has all that is known";
 
 export function drawTraffic(parent, state) {
   each(parent, state.regions.map((r) => ({ r, state })), (x) => x.r.name, ({ r }) => {
@@ -137,5 +137,5 @@ function lacks({ a, b, to_a, to_b }) {
   if (!to_a.known && !to_b.known) return "not seen from here";
   const all = [[a, to_a], [b, to_b]].filter(([, w]) => w.dots > 0);
   if (all.length === 0) return "nothing waits";
-  return `${all.map(([name, w]) => `${plural(w.dots, "write")} for ${name}`).join(", ")} on the way`;
+  return `${all.map(([name, w]) => `${plural(w.dots, "change")} for ${name}`).join(", ")} on the way`;
 }
