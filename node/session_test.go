@@ -71,6 +71,7 @@ func TestConditionSeesTheSession(t *testing.T) {
 	t.Parallel()
 	s := threeRegions(t, nil)
 	s.put(tokyo, "doc", `{"v":0}`)
+	s.converge()
 	for i := range 6 {
 		from, to := i%3, (i+2)%3
 		w, err := s.tryWrite(from, atoll.Write{Key: "doc", Change: atoll.Merge,

@@ -44,7 +44,7 @@ func TestLevelAcrossACut(t *testing.T) {
 	t.Parallel()
 	s := threeRegions(t, nil)
 	s.cutOff("tokyo")
-	w := atoll.Write{Key: "x", Body: []byte(`{"v":1}`), Timeout: 300 * time.Millisecond}
+	w := atoll.Write{Key: "x", Body: []byte(`{"v":1}`), Timeout: 2 * time.Second}
 	w.Level = atoll.Level{Regions: 2}
 	if _, err := s.tryWrite(frankfurt, w); err != nil {
 		t.Errorf("two of three regions are enough: %v", err)

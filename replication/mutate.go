@@ -167,7 +167,7 @@ func (c *Core) apply(from Member, m Delta) {
 	c.saveMeta(p)
 	c.touch(p)
 	met, del := metDelta(&before, &after, d, seen)
-	c.changed(p, d.Key, after, met || after.Contested() > before.Contested(), del)
+	c.changed(p, d.Key, after, met || contest(&before, &after), del)
 }
 
 // acknowledge tells the writer of r that it is durable here.

@@ -218,7 +218,7 @@ func (c *Core) join(s *session, m Doc) {
 	for i := range m.Doc.Entries {
 		c.hlc.Observe(m.Doc.Entries[i].Time, c.now)
 	}
-	c.changed(p, m.Key, d, d.Contested() > before.Contested(), metJoin(&before, &d, had, true))
+	c.changed(p, m.Key, d, contest(&before, &d), metJoin(&before, &d, had, true))
 }
 
 // metJoin reports whether a join brought an edit and a deletion together that
@@ -229,7 +229,12 @@ func metJoin(before, after *crdt.Doc, had func(crdt.Dot) bool, news bool) bool {
 	if !after.Visible() {
 		return false
 	}
-	here := before.Visible()
+	here, known := before.Visible(), true
+	for i := range after.Entries {
+		if replaced, ok := after.Entries[i].Replaced(); ok && !had(replaced) {
+			known = false // what came without a trace may be what this one replaced
+		}
+	}
 	for x := range after.Without(before) {
 		if x.Kind != crdt.Existence || x.Path != "" {
 			continue
@@ -241,7 +246,20 @@ func metJoin(before, after *crdt.Doc, had func(crdt.Dot) bool, news bool) bool {
 			return true // an edit of what had been deleted here
 		}
 	}
-	return here && (news && !before.Resets() || lost(before, after))
+	return here && known && (news && !before.Resets() || lost(before, after))
+}
+
+// contest reports whether a change brought concurrent values together. While a
+// ghost says that something is on its way, what lies beside each other may be
+// one after the other.
+func contest(before, after *crdt.Doc) bool {
+	settled := func(d *crdt.Doc) int {
+		if len(d.Ghosts) > 0 {
+			return 0
+		}
+		return d.Contested()
+	}
+	return settled(after) > settled(before)
 }
 
 // lost reports whether an entry that shows went.

@@ -233,10 +233,7 @@ func (c *Core) receive(from atoll.NodeID, m Message) {
 	case Delta:
 		c.apply(c.peers[i], m)
 	case Ack:
-		if p := c.find(m.Address); p != nil {
-			p.report(c.peers[i].Origin).AddRun(m.Run)
-			c.touch(p)
-		}
+		c.acked(c.peers[i], m)
 	case Heads:
 		c.heads(c.peers[i], m)
 	case Parts:
@@ -245,6 +242,18 @@ func (c *Core) receive(from atoll.NodeID, m Message) {
 		c.clocks(c.peers[i], m)
 	case Marks:
 		c.marks(m)
+	}
+}
+
+func (c *Core) acked(from Member, m Ack) {
+	p := c.find(m.Address)
+	switch {
+	case p == nil:
+	case m.Run.Origin == c.self.Origin && !p.clock.HasRun(m.Run):
+		c.fence() // it holds what a copy of this node wrote
+	default:
+		p.report(from.Origin).AddRun(m.Run)
+		c.touch(p)
 	}
 }
 

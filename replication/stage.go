@@ -134,7 +134,7 @@ func (c *Core) applyChunk(p *partition) {
 		if !slices.EqualFunc(d.Entries, before.Entries, sameDot) ||
 			!slices.Equal(d.Ghosts, before.Ghosts) {
 			c.saveDoc(p, key, &d)
-			c.changed(p, key, d, d.Contested() > before.Contested(),
+			c.changed(p, key, d, contest(&before, &d),
 				metJoin(&before, &d, p.clock.Has, false))
 		}
 		c.write(staged, nil)

@@ -34,7 +34,7 @@ func (c *devCmd) Run(ctx context.Context, std *stdio) (err error) {
 	if c.Nodes < 1 || c.Nodes > 8 {
 		return misuse("--nodes %d: a region has 1 to 8 nodes here", c.Nodes)
 	}
-	if c.WAN < 0 || c.WAN > 10 {
+	if !(c.WAN >= 0 && c.WAN <= 10) { // not a number is in no range
 		return misuse("--wan %g: use 0 to 10", c.WAN)
 	}
 	set, err := c.openSample()

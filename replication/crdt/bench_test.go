@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -113,14 +114,25 @@ func BenchmarkApplyOpsLarge(b *testing.B) {
 	}
 }
 
+// processorTime is what this process has used. Unlike the clock on the wall it
+// does not count what else the machine does.
+func processorTime(t *testing.T) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
 // TestLargeRequests: the goal is 100 ms; the limit here is what no machine and
 // no race detector excuses. What it is to catch took ten seconds and more.
 func TestLargeRequests(t *testing.T) {
-	const limit = 2 * time.Second
+	const limit = 4 * time.Second
 	check := func(name string, f func()) {
-		start := time.Now()
+		start := processorTime(t)
 		f()
-		if took := time.Since(start); took > limit {
+		if took := processorTime(t) - start; took > limit {
 			t.Errorf("%s took %v, limit %v", name, took, limit)
 		} else {
 			t.Logf("%s: %v", name, took)
