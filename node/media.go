@@ -111,7 +111,9 @@ func (n *Node) ask(
 }
 
 // call is the transport's handler of what is no pull.
-func (n *Node) call(ctx context.Context, _ atoll.NodeID, req []byte, w *transport.PullWriter) error {
+func (n *Node) call(
+	ctx context.Context, _ atoll.NodeID, req []byte, w *transport.PullWriter,
+) error {
 	t, body, err := wire.NewReader(bytes.NewReader(req), transport.MaxPullRequest).Next()
 	if err != nil {
 		n.monitor.metrics.malformed.Inc()
@@ -152,4 +154,3 @@ func (s *chunkServer) answerKeep(ctx context.Context, body []byte, w *transport.
 	}
 	return w.Frame(wire.TypeObjectKept, nil)
 }
-
