@@ -31,7 +31,7 @@ func ParseHash(s string) (h Hash, err error) {
 }
 
 // Media returns the keyspace of the replicated documents that say which objects
-// there are in k. Its name is the longest that k may have with media.
+// there are in k. k may be 57 bytes long for it: a keyspace's name has a limit.
 func (k Keyspace) Media() Keyspace { return mediaPrefix + k }
 
 // mediaPrefix begins the names of the keyspaces that Media returns.

@@ -80,8 +80,9 @@ func TestNamespaces(t *testing.T) {
 	if got := problem(t, s.do(0, "GET", "films/x", nil)); got != "404 unknown-keyspace" {
 		t.Errorf("before there is a keyspace: %s", got)
 	}
-	session := s.put(0, "films/x", []byte("bytes"), "Atoll-Durability", "all").Header.Get("Atoll-Session")
-	if got := problem(t, s.do(1, "GET", "films/y", nil, "Atoll-Session", session)); got != "404 not-found" {
+	put := s.put(0, "films/x", []byte("bytes"), "Atoll-Durability", "all")
+	other := s.do(1, "GET", "films/y", nil, "Atoll-Session", put.Header.Get("Atoll-Session"))
+	if got := problem(t, other); got != "404 not-found" {
 		t.Errorf("another name: %s", got)
 	}
 	for path, want := range map[string]string{

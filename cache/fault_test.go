@@ -119,7 +119,8 @@ func TestDeleteAndCollect(t *testing.T) {
 	s.put(0, "films/one", one)
 	s.put(1, "films/same", one)
 	session := s.put(0, "films/two", two).Header.Get("Atoll-Session")
-	if code, got := s.get(2, "films/two", "Atoll-Session", session); code != 200 || !bytes.Equal(got, two) {
+	code, got := s.get(2, "films/two", "Atoll-Session", session)
+	if code != 200 || !bytes.Equal(got, two) {
 		t.Fatalf("at b: %d, %d bytes", code, len(got))
 	}
 	s.sweep(map[int]int{0: 8, 1: 8, 2: 4})
@@ -177,7 +178,8 @@ func TestSpoiltDisk(t *testing.T) {
 	session := s.put(0, "films/x", body).Header.Get("Atoll-Session")
 	s.spoil(0)
 	for _, i := range []int{2, 0} {
-		if code, got := s.get(i, "films/x", "Atoll-Session", session); code != 200 || !bytes.Equal(got, body) {
+		code, got := s.get(i, "films/x", "Atoll-Session", session)
+		if code != 200 || !bytes.Equal(got, body) {
 			t.Errorf("at %d: %d, %d bytes", i, code, len(got))
 		}
 	}
@@ -205,7 +207,8 @@ func TestLyingPeer(t *testing.T) {
 			return nil, errors.New("absent")
 		},
 		func(context.Context, atoll.Object) error { return nil })
-	if code, got := s.get(2, "films/x", "Atoll-Session", session); code != 200 || !bytes.Equal(got, body) {
+	code, got := s.get(2, "films/x", "Atoll-Session", session)
+	if code != 200 || !bytes.Equal(got, body) {
 		t.Errorf("%d, %d bytes", code, len(got))
 	}
 	lies := s.counted(2, "atoll_media_bad_chunks_total", "")
@@ -214,8 +217,7 @@ func TestLyingPeer(t *testing.T) {
 	}
 	s.stop(1)
 	eventually(t, "a/2 is down", func() bool { return s.up(2) == 2 })
-	fresh := noise(1<<20, 5)
-	s.islands[2].Chunks() // the chunks of another object, which only the liar has
+	fresh := noise(1<<20, 5) // of an object that only the liar claims to have
 	o := atoll.Object{Size: 1 << 20, Manifest: atoll.HashOf(fresh), Homes: []atoll.NodeID{"a/1"}}
 	if _, err := s.islands[2].media.Open(t.Context(), o); atoll.KindOf(err) != atoll.BehindSession {
 		t.Errorf("from the liar alone: %v", err)

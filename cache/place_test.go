@@ -62,18 +62,46 @@ func TestKeepers(t *testing.T) {
 		fixed        []atoll.NodeID // are among them
 		want         map[atoll.Region]int
 	}{
-		"as stored":         {[]atoll.NodeID{"a/1", "a/2"}, all, []atoll.NodeID{"a/1", "a/2"}, map[atoll.Region]int{"a": 2}},
-		"one lost":          {[]atoll.NodeID{"a/1", "a/2"}, without("a/2"), []atoll.NodeID{"a/1", "a/3"}, map[atoll.Region]int{"a": 2}},
-		"the first lost":    {[]atoll.NodeID{"a/1", "a/2"}, without("a/1"), []atoll.NodeID{"a/2", "a/3"}, map[atoll.Region]int{"a": 2}},
-		"both lost":         {[]atoll.NodeID{"a/1", "a/2"}, without("a/1", "a/2"), []atoll.NodeID{"a/3"}, map[atoll.Region]int{"a": 1}},
-		"region lost":       {[]atoll.NodeID{"c/1"}, without("c/1"), nil, map[atoll.Region]int{}},
-		"one where two are": {[]atoll.NodeID{"a/1"}, all, []atoll.NodeID{"a/1"}, map[atoll.Region]int{"a": 2}},
-		"a copy elsewhere": {[]atoll.NodeID{"a/1", "a/2", "b/1"}, all, []atoll.NodeID{"a/1", "a/2", "b/1"},
-			map[atoll.Region]int{"a": 2, "b": 1}},
-		"the copy lost": {[]atoll.NodeID{"a/1", "a/2", "b/1"}, without("b/1"), []atoll.NodeID{"b/2"},
-			map[atoll.Region]int{"a": 2, "b": 1}},
-		"everywhere": {all, all, all, map[atoll.Region]int{"a": 3, "b": 2, "c": 1}},
-		"nowhere":    {nil, all, nil, map[atoll.Region]int{}},
+		"as stored": {
+			[]atoll.NodeID{"a/1", "a/2"}, all, []atoll.NodeID{"a/1", "a/2"},
+			map[atoll.Region]int{"a": 2},
+		},
+		"one lost": {
+			[]atoll.NodeID{"a/1", "a/2"}, without("a/2"), []atoll.NodeID{"a/1", "a/3"},
+			map[atoll.Region]int{"a": 2},
+		},
+		"the first lost": {
+			[]atoll.NodeID{"a/1", "a/2"}, without("a/1"), []atoll.NodeID{"a/2", "a/3"},
+			map[atoll.Region]int{"a": 2},
+		},
+		"both lost": {
+			[]atoll.NodeID{"a/1", "a/2"}, without("a/1", "a/2"), []atoll.NodeID{"a/3"},
+			map[atoll.Region]int{"a": 1},
+		},
+		"region lost": {
+			[]atoll.NodeID{"c/1"}, without("c/1"), nil,
+			map[atoll.Region]int{},
+		},
+		"one where two are": {
+			[]atoll.NodeID{"a/1"}, all, []atoll.NodeID{"a/1"},
+			map[atoll.Region]int{"a": 2},
+		},
+		"a copy elsewhere": {
+			[]atoll.NodeID{"a/1", "a/2", "b/1"}, all, []atoll.NodeID{"a/1", "a/2", "b/1"},
+			map[atoll.Region]int{"a": 2, "b": 1},
+		},
+		"the copy lost": {
+			[]atoll.NodeID{"a/1", "a/2", "b/1"}, without("b/1"), []atoll.NodeID{"b/2"},
+			map[atoll.Region]int{"a": 2, "b": 1},
+		},
+		"everywhere": {
+			all, all, all,
+			map[atoll.Region]int{"a": 3, "b": 2, "c": 1},
+		},
+		"nowhere": {
+			nil, all, nil,
+			map[atoll.Region]int{},
+		},
 	} {
 		got := Keepers(atoll.Object{Homes: c.homes, Manifest: numbered(1)}, c.nodes)
 		count := map[atoll.Region]int{}

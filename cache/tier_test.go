@@ -59,7 +59,9 @@ func (s *shelf) tier(t testing.TB, self atoll.NodeID, owners ...atoll.NodeID) *T
 		Self: self, Owners: func() []atoll.NodeID { return owners },
 		Has: func(atoll.Hash) bool { return false }, Load: s.load,
 		Spoilt: func(atoll.Hash) { s.spoilt.Add(1) },
-		Ask: func(ctx context.Context, to atoll.NodeID, h atoll.Hash, homes []atoll.NodeID) ([]byte, error) {
+		Ask: func(
+			ctx context.Context, to atoll.NodeID, h atoll.Hash, homes []atoll.NodeID,
+		) ([]byte, error) {
 			s.asked.Add(1)
 			v, err := s.tiers[to].GetOwn(ctx, h, homes)
 			return v.ByteSlice(), err
@@ -94,7 +96,8 @@ func TestOneLoadForAll(t *testing.T) {
 	if n := s.loads.Load(); n != 1 {
 		t.Errorf("%d loads of one chunk by three nodes", n)
 	}
-	if _, err := s.tiers[Ranked(h, names)[0]].Get(t.Context(), h, nil); err != nil || s.loads.Load() != 1 {
+	_, err := s.tiers[Ranked(h, names)[0]].Get(t.Context(), h, nil)
+	if err != nil || s.loads.Load() != 1 {
 		t.Errorf("the owner forgot it: %v, %d loads", err, s.loads.Load())
 	}
 }

@@ -111,7 +111,9 @@ func (n *Node) ask(
 }
 
 // call is the transport's handler of what is no pull.
-func (n *Node) call(ctx context.Context, _ atoll.NodeID, req []byte, w *transport.PullWriter) error {
+func (n *Node) call(
+	ctx context.Context, _ atoll.NodeID, req []byte, w *transport.PullWriter,
+) error {
 	t, body, err := wire.NewReader(bytes.NewReader(req), transport.MaxPullRequest).Next()
 	if err != nil {
 		n.monitor.metrics.malformed.Inc()

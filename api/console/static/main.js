@@ -94,7 +94,9 @@ function draw() {
   show($("heal"), Boolean(state.dev) && state.may.operate);
   text($("link-note"), state.dev
     ? "A dev world: Cut and Slow act on the sea between two regions, Heal on all of it."
-    : "Times are those of this node; of links between others it knows what their regions vote.");
+    : state.links.length
+      ? "Times are those of this node; of links between others it knows what their regions vote."
+      : "There is one region, so there is no link.");
   conflicts.refresh(state.conflicts);
   documents.follow(state);
   answers();
@@ -149,8 +151,11 @@ function calm(s, late, waits, names) {
       detail: `${duration(slow[0].rtt_ms)} there and back.${waits}` };
   }
   if (other.length) return { mood: "warn", headline: `${names(other)}: ${other[0].state}`, detail: `The others take the users.${waits}` };
-  const up = s.regions.length === 1 ? "The region is up" : `All ${s.regions.length} regions are up`;
-  return { mood: "calm", headline: `${up} and agree`, detail: "Every link carries; nothing waits." };
+  if (s.regions.length < 2) {
+    return { mood: "calm", headline: "The region is up", detail: "It is alone: atoll start --join adds another." };
+  }
+  return { mood: "calm", headline: `All ${s.regions.length} regions are up and agree`,
+    detail: "Every link carries; nothing waits." };
 }
 
 // connected says through which node the page sees the cluster, and when that

@@ -69,7 +69,7 @@ function nodeRow({ n: { id } }) {
       const dev = state.dev?.nodes.find((x) => x.id === id);
       running = dev ? dev.running : n.state === "up";
       attribute(this.el, "class", running && n.state === "up" ? "up" : "down");
-      text(what, !running ? "killed" : n.state !== "up" ? n.state : behind(n));
+      text(what, dev && !running ? "killed" : n.state !== "up" ? "out of reach" : behind(n));
       show(button, Boolean(dev) && state.may.operate);
       text(button, running ? "Kill" : "Start");
       attribute(button, "aria-label", `${running ? "Kill" : "Start"} ${id}`);
