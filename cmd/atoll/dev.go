@@ -184,6 +184,7 @@ func (w *world) table(c *devCmd, set *sample.Set) string {
 			"https://"+h.addrs.https, h.addrs.dns, h.addrs.peer)
 	}
 	fmt.Fprintf(&b, "%-14s %-24s %-25s %-17s\n", "the world", "http://"+frontHTTP, "", frontDNS)
+	fmt.Fprintf(&b, "%-14s http://%s/console/\n", "the console", frontHTTP)
 	key, space := "hello", "notes"
 	if set != nil {
 		key, space = "hip-32349", set.Name
