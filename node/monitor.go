@@ -106,7 +106,7 @@ func (m *monitor) run(ctx context.Context) {
 				continue
 			}
 		case c := <-m.n.changes:
-			m.reload(ctx, c.Keyspace)
+			m.reloadAll(ctx, c)
 		case <-m.poked:
 		case <-tick.C:
 			m.survey(ctx)
@@ -134,6 +134,24 @@ func (m *monitor) retire(ctx context.Context) {
 		x.Left = true
 		key := atoll.Key(x.Origin.String())
 		m.retired[x.Origin] = m.n.putSystem(ctx, rosterSpace, key, x) == nil
+	}
+}
+
+// reloadAll reads the system keyspaces again that changed, once for all changes
+// that wait.
+func (m *monitor) reloadAll(ctx context.Context, c replication.Change) {
+	changed := map[atoll.Keyspace]bool{c.Keyspace: true}
+	for range cap(m.n.changes) {
+		select {
+		case c = <-m.n.changes:
+			changed[c.Keyspace] = true
+			continue
+		default:
+		}
+		break
+	}
+	for _, ks := range slices.Sorted(maps.Keys(changed)) {
+		m.reload(ctx, ks)
 	}
 }
 
