@@ -73,8 +73,7 @@ func TestGarbageOnThePeerPort(t *testing.T) {
 // guest is a peer below the core: a transport with a certificate, and no manners.
 type guest struct {
 	*transport.Transport
-	ups  chan transport.Peer
-	stop func()
+	ups chan transport.Peer
 }
 
 // guest connects a transport to node i; change spoils how it presents itself.
