@@ -154,7 +154,8 @@ func TestNodeHeaders(t *testing.T) {
 		for _, level := range []string{"local", "region", "regions:1"} {
 			c.want(c.put(star, `{}`, "Atoll-Durability", level), 204)
 		}
-		c.refused(c.put(star, `{"v":9}`, "Atoll-Durability", "regions:2"), 409, atoll.DurabilityImpossible)
+		c.refused(c.put(star, `{"v":9}`, "Atoll-Durability", "regions:2"),
+			409, atoll.DurabilityImpossible)
 		for _, h := range [][2]string{
 			{"Atoll-Durability", "most"}, {"Atoll-Durability", "regions:0"},
 			{"Atoll-Durability", "regions:x"}, {"Atoll-Timeout", "soon"}, {"Atoll-Timeout", "-1s"},
@@ -166,7 +167,8 @@ func TestNodeHeaders(t *testing.T) {
 			if h[0] == "Idempotency-Key" {
 				method, ct = "PATCH", "application/merge-patch+json"
 			}
-			c.refused(c.do(method, star, headers{"Content-Type", ct, h[0], h[1]}, body), 400, atoll.BadRequest)
+			c.refused(c.do(method, star, headers{"Content-Type", ct, h[0], h[1]}, body),
+				400, atoll.BadRequest)
 		}
 		c.want(c.get(star), 200, `{}`)
 		c.want(c.put(star, `{"v":1}`, "Atoll-TTL", "1h"), 204)

@@ -88,6 +88,7 @@ func TestMetricsOfLoad(t *testing.T) {
 // TestMetricsOfPeers: a peer that is gone is behind, and caught up when it is
 // back.
 func TestMetricsOfPeers(t *testing.T) {
+	t.Parallel()
 	s := newSea(t, "a/1", "b/1")
 	const peer = `{peer="b/1",region="b"}`
 	calm := func() bool {

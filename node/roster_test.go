@@ -10,6 +10,7 @@ import (
 // TestLostDisk: a node that comes back under its name with an empty directory
 // has all documents again, and its old origin holds nobody up.
 func TestLostDisk(t *testing.T) {
+	t.Parallel()
 	s := newSea(t, "a/1", "b/1")
 	s.put(1, "x", `{"v":1}`)
 	eventually(t, "x at a", func() bool { return s.get(0, "x") == `{"v":1}` })

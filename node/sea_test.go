@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	mrand "math/rand/v2"
@@ -24,8 +25,13 @@ import (
 )
 
 // No test of the package leaves a goroutine behind. A probe that memberlist has
-// under way at its end waits for its timeout.
+// under way at its end waits for its timeout. Most tests wait for distances, not
+// for a processor: more of them run side by side than there are processors.
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("github.com/hashicorp/memberlist.(*Memberlist).probeNode"))
 }

@@ -212,16 +212,19 @@ func TestTokensTakeNoKeyspaces(t *testing.T) {
 		var tok token
 		for j := range each {
 			ks := atoll.Keyspace(fmt.Sprintf("k%d", i*each+j))
-			tok.add(replication.Address{Keyspace: ks}, crdt.ClockOf(crdt.Run{Origin: 9, First: 1, Last: 1}))
+			tok.add(replication.Address{Keyspace: ks},
+				crdt.ClockOf(crdt.Run{Origin: 9, First: 1, Last: 1}))
 		}
 		ctx, cancel := testDeadline(t, 10*time.Millisecond)
-		_, err := s.node(0).Read(ctx, atoll.Read{Keyspace: testSpace, Key: "x", Session: encodeToken(tok)})
+		_, err := s.node(0).Read(ctx,
+			atoll.Read{Keyspace: testSpace, Key: "x", Session: encodeToken(tok)})
 		cancel()
 		if err == nil {
 			t.Fatal("a token of nobody was good")
 		}
 	}
-	if _, err := s.tryWrite(0, atoll.Write{Keyspace: "mine", Key: "x", Body: []byte(`{}`)}); err != nil {
+	mine := atoll.Write{Keyspace: "mine", Key: "x", Body: []byte(`{}`)}
+	if _, err := s.tryWrite(0, mine); err != nil {
 		t.Errorf("no room for a keyspace: %v", err)
 	}
 }

@@ -15,9 +15,11 @@ import (
 func TestLevels(t *testing.T) {
 	t.Parallel()
 	s := threeRegions(t, nil)
-	for _, l := range []atoll.Level{{Region: true}, {Regions: 1}, {Regions: 2}, {Regions: 3}, {All: true}} {
+	levels := []atoll.Level{{Region: true}, {Regions: 1}, {Regions: 2}, {Regions: 3}, {All: true}}
+	for _, l := range levels {
 		key := atoll.Key(fmt.Sprint(l))
-		if _, err := s.tryWrite(tokyo, atoll.Write{Key: key, Body: []byte(`{"v":1}`), Level: l}); err != nil {
+		w := atoll.Write{Key: key, Body: []byte(`{"v":1}`), Level: l}
+		if _, err := s.tryWrite(tokyo, w); err != nil {
 			t.Fatalf("%+v: %v", l, err)
 		}
 		there := 0

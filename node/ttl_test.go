@@ -52,7 +52,8 @@ func TestTTL(t *testing.T) {
 	_, err := s.tryWrite(frankfurt, atoll.Write{Key: "x", Change: atoll.Merge,
 		Body: []byte(`{"v":0}`), IfMatch: []string{"*"}})
 	refused(t, err, atoll.PreconditionFailed)
-	w, err := s.tryWrite(frankfurt, atoll.Write{Key: "x", Change: atoll.Merge, Body: []byte(`{"new":1}`)})
+	w, err := s.tryWrite(frankfurt,
+		atoll.Write{Key: "x", Change: atoll.Merge, Body: []byte(`{"new":1}`)})
 	if err != nil || w.Existed {
 		t.Errorf("written anew: %+v, %v", w, err)
 	}

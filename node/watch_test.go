@@ -182,6 +182,7 @@ func (s *sea) cut(i int) {
 }
 
 func TestWatchTells(t *testing.T) {
+	t.Parallel()
 	s := newSea(t, "a/1", "b/1")
 	s.put(0, "x", `{"v":1}`)
 	all, some, fresh := newReader(""), newReader("y/"), newReader("")
@@ -217,6 +218,7 @@ func TestWatchTells(t *testing.T) {
 // state, at this node, at one of another region, and when the node was restarted.
 // What was told is not told again, but for what one batch holds.
 func TestWatchResumes(t *testing.T) {
+	t.Parallel()
 	s := newSea(t, "a/1", "b/1")
 	for i := range 600 {
 		s.put(i%2, atoll.Key(fmt.Sprint("k", i)), `{"v":1}`)
@@ -319,6 +321,7 @@ func TestWatchTenThousand(t *testing.T) {
 // TestWatchSlow: a reader that takes nothing costs no memory, misses nothing, and
 // is told to begin again only when the index has lost what it lacks.
 func TestWatchSlow(t *testing.T) {
+	t.Parallel()
 	s := newSea(t, "a/1")
 	s.put(0, "x", `{}`)
 	for _, cut := range []bool{false, true} {
@@ -369,6 +372,7 @@ func TestWatchSlow(t *testing.T) {
 // TestWatchFullPull: at a node that took everything over by full pulls, whose
 // dots are in no index, a watch begins again and goes on.
 func TestWatchFullPull(t *testing.T) {
+	t.Parallel()
 	s := newSea(t, "a/1", "b/1")
 	for i := range 100 {
 		s.put(0, atoll.Key(fmt.Sprint("k", i)), `{"v":1}`)
@@ -402,6 +406,7 @@ func TestWatchFullPull(t *testing.T) {
 // TestWatchBehind: a reader that knows more than the node to which it turns is
 // told of what it knew again when that comes there, in the state that both made.
 func TestWatchBehind(t *testing.T) {
+	t.Parallel()
 	s := newSea(t, "a/1", "b/1")
 	s.put(0, "x", `{"v":1}`)
 	s.agree()

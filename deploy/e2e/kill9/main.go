@@ -69,7 +69,7 @@ func run(o options) error {
 		if acked == 0 {
 			return fmt.Errorf("round %d: no write was acknowledged in %s", round, life)
 		}
-		fmt.Printf("round %2d: back in %4d ms, %6d documents; %5d writes acknowledged in %4d ms, killed\n",
+		fmt.Printf("round %2d: back in %4d ms, %6d documents; %5d writes acknowledged in %4d ms\n",
 			round, back.Milliseconds(), found, acked, life.Milliseconds())
 	}
 }
