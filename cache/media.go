@@ -270,7 +270,7 @@ func (m *Media) write(ctx context.Context, w atoll.Write) (atoll.Written, error)
 // the ETag of its document, "" if there is none.
 func (m *Media) check(ctx context.Context, w atoll.Write) (string, error) {
 	o, tag, err := m.stat(ctx, atoll.Read{Keyspace: w.Keyspace, Key: w.Key, Session: w.Session})
-	if err != nil && atoll.KindOf(err) != atoll.NotFound {
+	if kind := atoll.KindOf(err); err != nil && kind != atoll.NotFound && kind != atoll.UnknownKeyspace {
 		return "", err
 	}
 	matches := func(tags []string) bool {

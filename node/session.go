@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/atolledge/atoll"
@@ -74,8 +75,9 @@ func parseClocks(b []byte) (token, error) {
 		if size <= 0 || n > uint64(len(b)-size) {
 			return token{}, badToken()
 		}
-		ks, err := atoll.ParseKeyspace(string(b[size : size+int(n)]))
-		if err != nil {
+		ks := atoll.Keyspace(b[size : size+int(n)])
+		name := strings.TrimPrefix(string(ks), string(atoll.Keyspace("").Media()))
+		if _, err := atoll.ParseKeyspace(name); err != nil {
 			return token{}, badToken() // the system's keyspaces are nobody's to read
 		}
 		b = b[size+int(n):]

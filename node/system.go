@@ -199,7 +199,7 @@ func (n *Node) exists(ks atoll.Keyspace) error {
 func (n *Node) holdsAny(ks atoll.Keyspace) (bool, error) {
 	v := n.store.Snapshot()
 	defer v.Close()
-	holds := replication.Holds(v, ks)
+	holds := replication.Holds(v, ks) || replication.Holds(v, ks.Media())
 	if err := v.Err(); err != nil {
 		return false, n.readFailed(err)
 	}
