@@ -47,7 +47,7 @@ func (s *sea) held(i int) (all []atoll.Held) {
 // chunk crosses between the regions once.
 func TestOnceOverTheWAN(t *testing.T) {
 	s := newSea(t, nil, "a/1", "b/1", "b/2")
-	body := noise(64<<20, 2)
+	body := noise(16<<20, 2)
 	session := s.put(0, "films/big", body).Header.Get("Atoll-Session")
 	var clients sync.WaitGroup
 	for c := range 20 {
