@@ -69,9 +69,9 @@ says "one region left answers all; none left, all started: each its own again"
 # Drained by hand: out at once and everywhere, back at once.
 "$ATOLL" drain tokyo --api "${region[W]}"
 until_true 5 leads $japan 127.0.2.1
-own() { dig @127.0.3.1 -p 8053 +short +subnet=$japan www.atoll.test A; }
-away() { [ "$(own)" = 127.0.2.1 ]; }
-until_true 5 away
+# told REGION-ADDRESS ADDRESS: what a region's own server answers Japan.
+told() { [ "$(dig "@$1" -p 8053 +short +subnet=$japan www.atoll.test A)" = "$2" ]; }
+until_true 5 told 127.0.3.1 127.0.2.1
 "$ATOLL" status >status
 grep -q '^tokyo .* drained' status || fail "status: $(cat status)"
 "$ATOLL" drain frankfurt
@@ -80,6 +80,7 @@ grep -q 'no healthy region would remain' no || fail "$(cat no)"
 "$ATOLL" undrain frankfurt
 "$ATOLL" undrain tokyo
 until_true 5 leads $japan 127.0.3.1
+until_true 5 told 127.0.2.1 127.0.3.1
 says "drained and undrained by hand; the last healthy region stays"
 
 "$(dirname "$CHECK_LIB")/../../geodns/testdata/dig.sh" 127.0.2.1 8053
