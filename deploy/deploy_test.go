@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -205,14 +206,14 @@ func pair(t *testing.T) map[string]bool {
 	dir := t.TempDir()
 	ca := filepath.Join(dir, "ca")
 	output(t, command(t, "ca", "init", "pair", "--dir", ca))
-	peers := []string{freePort(t), freePort(t)}
+	peers := []string{freeAddr(t), freeAddr(t)}
 	var urls []string
 	for i, region := range []string{"eu", "us"} {
 		at := filepath.Join(dir, region)
 		output(t, command(t, "ca", "issue", region+"/1", "--dir", ca, "--host", "127.0.0.1",
 			"--cert", at+".pem", "--key", at+"-key.pem"))
 		urls = append(urls, start(t, "--region-name", region, "--data", at,
-			"--listen-http", "127.0.0.1:0", "--listen-https", "127.0.0.1:0", "--listen-dns", "",
+			"--listen-http", "127.0.0.1:0", "--listen-https", freeAddr(t), "--listen-dns", "",
 			"--listen-peer", peers[i], "--join", peers[1-i],
 			"--tls-ca", filepath.Join(ca, "ca.pem"), "--tls-cert", at+".pem",
 			"--tls-key", at+"-key.pem"))
@@ -250,14 +251,25 @@ func samples(t *testing.T, url string) map[string]bool {
 	return names
 }
 
-func freePort(t *testing.T) string {
+// freeAddr returns an address of loopback whose UDP and TCP ports are free,
+// below the range from which systems pick ports.
+func freeAddr(t *testing.T) string {
 	t.Helper()
-	c, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			continue
+		}
+		u, err := net.ListenPacket("udp", addr)
+		l.Close()
+		if err == nil {
+			u.Close()
+			return addr
+		}
 	}
-	defer c.Close()
-	return c.LocalAddr().String()
+	t.Fatal("no port is free for both")
+	return ""
 }
 
 // start runs a node until the test ends and returns the URL of its API.

@@ -2,7 +2,10 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"strings"
@@ -83,22 +86,45 @@ func TestRetire(t *testing.T) {
 	}
 }
 
-// occupy takes a port of loopback until the function is called.
+// occupy takes a port of loopback for one network until the function is
+// called. The port is free for the other network.
 func occupy(t *testing.T, network string) (release func(), addr string) {
+	t.Helper()
+	addr = freeAddr(t)
+	var c io.Closer
+	var err error
 	if network == "udp" {
-		c, err := net.ListenPacket("udp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { c.Close() })
-		return func() { c.Close() }, c.LocalAddr().String()
+		c, err = net.ListenPacket("udp", addr)
+	} else {
+		c, err = net.Listen("tcp", addr)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
-	return func() { l.Close() }, l.Addr().String()
+	t.Cleanup(func() { c.Close() })
+	return func() { c.Close() }, addr
+}
+
+// freeAddr returns an address of loopback whose UDP and TCP ports are free. It
+// lies below the range from which systems pick ports (RFC 6335, section 6, and
+// Linux from 32768 on), so that no connection that opens meanwhile takes it.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			continue
+		}
+		u, err := net.ListenPacket("udp", addr)
+		l.Close()
+		if err == nil {
+			u.Close()
+			return addr
+		}
+	}
+	t.Fatal("no port is free for both")
+	return ""
 }
 
 // testHost is a cluster of one on ports that the system picks.
@@ -127,7 +153,7 @@ func testHost(t *testing.T) hostConfig {
 	}
 	const any = "127.0.0.1:0"
 	return hostConfig{
-		Config: base, peer: any, http: any, https: any, guard: anyone, places: places,
+		Config: base, peer: any, http: any, https: freeAddr(t), guard: anyone, places: places,
 		zones: []geodns.Zone{{Name: zoneName}},
 	}
 }

@@ -44,7 +44,7 @@ func openTestHost(t *testing.T, log *slog.Logger) *host {
 	}
 	const any = "127.0.0.1:0"
 	h, err := openHost(hostConfig{
-		Config: c, peer: any, http: any, https: any, dns: freeDNS(t), guard: anyone,
+		Config: c, peer: any, http: any, https: freeAddr(t), dns: freeAddr(t), guard: anyone,
 		zones: []geodns.Zone{{Name: "atoll.test"}},
 	})
 	if err != nil {
@@ -71,26 +71,6 @@ func eventually(t *testing.T, what string, ok func() bool) {
 			t.Fatalf("never: %s", what)
 		}
 	}
-}
-
-// freeDNS returns an address whose UDP and TCP ports are free.
-func freeDNS(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		addr := l.Addr().String()
-		u, err := net.ListenPacket("udp", addr)
-		l.Close()
-		if err == nil {
-			u.Close()
-			return addr
-		}
-	}
-	t.Fatal("no port is free for both")
-	return ""
 }
 
 // clientOf returns an HTTP client of one version that trusts the host's CA.
@@ -187,13 +167,8 @@ func TestHTTPSRecord(t *testing.T) {
 
 // TestHTTP3PortIsBusy says so, and leaves nothing bound.
 func TestHTTP3PortIsBusy(t *testing.T) {
-	u, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer u.Close()
-	at := u.LocalAddr().String()
-	_, err = openHost(hostConfig{https: at})
+	_, at := occupy(t, "udp")
+	_, err := openHost(hostConfig{https: at})
 	if err == nil || !strings.Contains(err.Error(), "udp for HTTP/3") || hint(err) == "" {
 		t.Fatalf("got %v", err)
 	}
