@@ -59,6 +59,10 @@ type regionConfig struct {
 
 	// Where it is, in degrees, east positive.
 	Lon float64 `yaml:"lon"`
+
+	// Public IP addresses of this node, which DNS answers for the region together
+	// with those of its other nodes. None: the address of advertise.
+	Addresses []string `yaml:"addresses"`
 }
 
 type listenConfig struct {

@@ -42,6 +42,34 @@ func checkNames(c *config) *atoll.Error {
 	case c.Data == "":
 		return wrong("data", "is empty").WithHint("name the data directory")
 	}
+	return checkAddresses(c.Region.Addresses)
+}
+
+// maxAddresses bounds the addresses of one node: more than a few fill DNS
+// answers, and the roster carries them.
+const maxAddresses = 8
+
+func checkAddresses(addresses []string) *atoll.Error {
+	const key = "region.addresses"
+	if len(addresses) > maxAddresses {
+		return wrong(key, "has %d entries", len(addresses)).WithLimit("addresses", maxAddresses).
+			WithHint("a node has its own addresses only; other nodes of the region name theirs")
+	}
+	seen := map[netip.Addr]bool{}
+	for _, a := range addresses {
+		ip, err := netip.ParseAddr(a)
+		ip = ip.Unmap()
+		switch {
+		case err != nil || ip.Zone() != "":
+			return wrong(key, "%q is not an IP address", a).
+				WithHint("DNS answers with addresses, such as 192.0.2.10 or 2001:db8::10")
+		case ip.IsUnspecified() || ip.IsMulticast():
+			return wrong(key, "%q is no address of a machine", a)
+		case seen[ip]:
+			return wrong(key, "%q is there twice", a)
+		}
+		seen[ip] = true
+	}
 	return nil
 }
 

@@ -41,7 +41,7 @@ func TestSample(t *testing.T) {
 	}
 	normal := func(c config) config { // an empty list is as good as none
 		c.Join, c.API.Tokens, c.API.Hosts = nil, nil, nil
-		c.DNS.Zones, c.Sites = nil, nil
+		c.DNS.Zones, c.Sites, c.Region.Addresses = nil, nil, nil
 		return c
 	}
 	if !reflect.DeepEqual(normal(c), defaultConfig()) {
@@ -128,6 +128,9 @@ func TestCheck(t *testing.T) {
 		c.TLS = tlsConfig{"ca.pem", "node.pem", "node-key.pem"}
 		c.API.Tokens = []tokenConfig{{"me", digest, "operator"}}
 	}
+	addresses := func(list ...string) func(*config) {
+		return func(c *config) { c.Region.Addresses = list }
+	}
 	tests := []struct {
 		name   string
 		change func(*config)
@@ -148,6 +151,17 @@ func TestCheck(t *testing.T) {
 		{"lat", func(c *config) { c.Region.Lat = 90.1 }, "region.lat ", ""},
 		{"lon", func(c *config) { c.Region.Lon = -181 }, "region.lon ", ""},
 		{"data", func(c *config) { c.Data = "" }, "data ", "directory"},
+
+		{"addresses", addresses("192.0.2.1", "2001:db8::1"), "", ""},
+		{"address by name", addresses("example.org"), "region.addresses \"example.org\"", "192.0.2.10"},
+		{"address with zone", addresses("fe80::1%eth0"), "region.addresses ", "192.0.2.10"},
+		{"any address", addresses("::"), "region.addresses ", ""},
+		{"multicast", addresses("224.0.0.1"), "region.addresses ", ""},
+		{"address twice", addresses("192.0.2.1", "::ffff:192.0.2.1"), "region.addresses ", ""},
+		{
+			"too many addresses", addresses(strings.Split(strings.Repeat("192.0.2.1 ", 9), " ")[:9]...),
+			"region.addresses has 9", "other nodes",
+		},
 
 		{"no port", func(c *config) { c.Listen.HTTP = "127.0.0.1" }, "listen.http ", ""},
 		{"high port", func(c *config) { c.Listen.DNS = "127.0.0.1:65536" }, "listen.dns ", ""},

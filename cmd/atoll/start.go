@@ -99,7 +99,7 @@ func hostOf(c config, log *slog.Logger) (hostConfig, error) {
 	if h.Advertise == "" {
 		h.Advertise = c.Listen.Peer
 	}
-	h.Addresses = publicAddresses(h.Advertise)
+	h.Addresses = publicAddresses(c.Region.Addresses, h.Advertise)
 	if h.guard, err = guardOf(c); err != nil {
 		return h, err
 	}
@@ -115,8 +115,16 @@ func hostOf(c config, log *slog.Logger) (hostConfig, error) {
 	return h, err
 }
 
-// publicAddresses is what DNS answers for a node: the address peers reach.
-func publicAddresses(advertise string) []string {
+// publicAddresses is what DNS answers for a node: the addresses that the
+// configuration names, in their usual form, else the one that peers reach.
+func publicAddresses(named []string, advertise string) []string {
+	if len(named) > 0 {
+		out := make([]string, len(named))
+		for i, a := range named {
+			out[i] = netip.MustParseAddr(a).Unmap().String() // checkNames has read it
+		}
+		return out
+	}
 	host, _, _ := net.SplitHostPort(advertise)
 	if ip, err := netip.ParseAddr(host); err == nil && !ip.IsUnspecified() {
 		return []string{ip.String()}
