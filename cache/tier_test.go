@@ -280,9 +280,14 @@ func TestRestartLeavesNothing(t *testing.T) {
 	if n := len(slots.all); n != groups {
 		t.Errorf("%d groups, %d before 200 restarts", n, groups)
 	}
-	if n := runtime.NumGoroutine(); n > before {
-		t.Errorf("%d goroutines, %d before", n, before)
+	for range 10_000 { // those that have ended may not have left yet
+		if runtime.NumGoroutine() <= before {
+			return
+		}
+		runtime.Gosched()
+		time.Sleep(time.Millisecond)
 	}
+	t.Errorf("%d goroutines, %d before", runtime.NumGoroutine(), before)
 }
 
 // Close ends a load that is under way, and those who wait for it.
