@@ -279,6 +279,7 @@ type NodeView struct {
 	Addr   string // peer address, host:port
 	State  string
 	RTT    time.Duration // 0 when not measured
+	Offset time.Duration // of its clock, ahead of the viewing node's; 0 when not measured
 	Behind Behind
 }
 

@@ -44,6 +44,7 @@ type nodeView struct {
 	Addr   string  `json:"addr" doc:"peer address"`
 	State  string  `json:"state"`
 	RTTMS  float64 `json:"rtt_ms" doc:"0 when not measured"`
+	Offset float64 `json:"offset_ms" doc:"of its clock, ahead of the answering node's; 0 when not measured"`
 	Behind behind  `json:"behind"`
 }
 
@@ -85,7 +86,8 @@ func newRegion(r atoll.RegionView) regionView {
 	for _, n := range r.Nodes {
 		out.Nodes = append(out.Nodes, nodeView{
 			ID: string(n.ID), Origin: n.Origin.String(), Addr: n.Addr, State: n.State,
-			RTTMS: milliseconds(n.RTT), Behind: behind{n.Behind.Dots, milliseconds(n.Behind.Lag)},
+			RTTMS: milliseconds(n.RTT), Offset: milliseconds(n.Offset),
+			Behind: behind{n.Behind.Dots, milliseconds(n.Behind.Lag)},
 		})
 	}
 	return out

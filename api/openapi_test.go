@@ -229,7 +229,7 @@ func busy() *fake {
 		Name: "frankfurt", Lat: 50.11, Lon: 8.68, State: atoll.StateUp, Addresses: []string{"127.0.2.1"},
 		Votes: []atoll.Vote{{Voter: "tokyo", Up: true, Age: 1500 * time.Microsecond}},
 		Nodes: []atoll.NodeView{{ID: "frankfurt/1", Origin: 7, Addr: "127.0.2.1:7950",
-			State: atoll.StateUp, RTT: 86 * time.Millisecond,
+			State: atoll.StateUp, RTT: 86 * time.Millisecond, Offset: -2500 * time.Microsecond,
 			Behind: atoll.Behind{Dots: 3, Lag: time.Second}}},
 	}
 	return f
@@ -346,7 +346,7 @@ func TestAnswersToTheByte(t *testing.T) {
 			`{"name":"frankfurt","lat":50.11,"lon":8.68,"state":"up",` +
 			`"votes":[{"voter":"tokyo","up":true,"age_ms":1.5}],"addresses":["127.0.2.1"],` +
 			`"nodes":[{"id":"frankfurt/1","origin":"0000000000000007","addr":"127.0.2.1:7950",` +
-			`"state":"up","rtt_ms":86,"behind":{"dots":3,"ms":1000}}]},` +
+			`"state":"up","rtt_ms":86,"offset_ms":-2.5,"behind":{"dots":3,"ms":1000}}]},` +
 			`{"name":"tokyo","lat":0,"lon":0,"state":"up","votes":[],"addresses":[],"nodes":[]}],` +
 			`"clocks":{"stars":{"0000000000000001":42}}}`,
 		"/v1/explain/dns?name=x":                     `["x","127.0.0.1"]`,

@@ -98,6 +98,12 @@ func (m *metrics) gauges(n *Node) {
 			func() float64 { return truth(len(n.Ready()) == 0) }},
 		{"atoll_node_fenced", "1 when the node must not write: its data was restored or copied.",
 			func() float64 { return truth(n.fenced.Load()) }},
+		{"atoll_clock_offset_seconds", "How far the node's clock is ahead of its cluster's median.",
+			func() float64 { return n.skew().Offset.Seconds() }},
+		{"atoll_clock_peers", "Clocks of peers that the node's is compared with.",
+			func() float64 { return float64(len(n.skew().Peers)) }},
+		{"atoll_clock_off", "1 while the node takes no writes because its clock is off.",
+			func() float64 { return truth(n.skew().Off) }},
 		{"atoll_certificate_expiry_timestamp_seconds", "When the node's certificate ends, Unix time.",
 			func() float64 { return expiry(n.cfg.Certificate) }},
 	} {

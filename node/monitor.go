@@ -72,11 +72,18 @@ func (m *monitor) poke() {
 
 // datagram hands a health datagram over; a flood is dropped.
 func (m *monitor) datagram(from atoll.NodeID, t wire.Type, body []byte) {
-	if t == wire.TypeProbe { // answered at once: a busy monitor is not a dead node
+	switch t { // answered at once: a busy monitor is not a dead node
+	case wire.TypeProbe:
 		if seq, err := wire.DecodeProbe(body); err == nil {
 			ready := len(m.n.Ready()) == 0
 			m.n.transport.SendDatagram(from, wire.AppendReply(nil, seq, ready))
 		}
+		return
+	case wire.TypeAsk:
+		m.n.tellTime(from, body)
+		return
+	case wire.TypeTime:
+		m.n.hearTime(from, body)
 		return
 	}
 	select {
@@ -203,6 +210,7 @@ func (m *monitor) survey(ctx context.Context) {
 		m.reload(ctx, drainSpace)
 		m.reload(ctx, rosterSpace)
 	}
+	m.n.judgeClock()
 	if !m.enrolled {
 		m.enroll(ctx)
 	}
@@ -334,6 +342,7 @@ func (m *monitor) node(x member, connected bool) atoll.NodeView {
 	}
 	if connected {
 		v.State, v.RTT = atoll.StateUp, m.n.transport.RTT(x.Node)
+		v.Offset = m.n.skew().Peers[x.Node]
 	}
 	now := m.n.cfg.Clock()
 	m.mu.Lock()

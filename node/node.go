@@ -83,6 +83,7 @@ type Node struct {
 	roster   roster
 	recent   ring
 	watchers watchers
+	clocks   clocks
 }
 
 // New opens the node. It does not speak to anybody before Run. The node owns
@@ -91,6 +92,7 @@ func New(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, started: make(chan struct{}), greeted: make(chan atoll.NodeID, 64),
 		changes: make(chan replication.Change, 1024),
+		clocks:  clocks{begun: time.Now()},
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	s, err := store.Open(store.Config{Dir: cfg.Dir, Reserve: cfg.Reserve, Logger: cfg.Logger})
@@ -275,6 +277,9 @@ func (n *Node) Ready() (reasons []string) {
 	if n.fenced.Load() {
 		reasons = append(reasons, "fenced: the data directory was restored or copied; "+
 			"restart the node, it takes a new origin")
+	}
+	if s := n.skew(); s.Off {
+		reasons = append(reasons, "fenced: "+clockReason(s))
 	}
 	return reasons
 }

@@ -19,6 +19,9 @@ func (n *Node) Write(ctx context.Context, w atoll.Write) (atoll.Written, error) 
 	if err := n.begin(ctx); err != nil {
 		return atoll.Written{}, err
 	}
+	if err := n.timely(); err != nil {
+		return atoll.Written{}, err
+	}
 	change, err := parseChange(w)
 	if err != nil {
 		return atoll.Written{}, err

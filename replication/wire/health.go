@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"github.com/atolledge/atoll"
 )
@@ -12,6 +13,8 @@ const (
 	TypeProbe Type = 32 // seq
 	TypeReply Type = 33 // seq, flags 1 (1: ready)
 	TypeVotes Type = 34 // list of (region string, flags 1 (1: up))
+	TypeAsk   Type = 35 // asker's stopwatch 8
+	TypeTime  Type = 36 // asker's stopwatch 8, answerer's clock 8: nanoseconds since 1970
 )
 
 // Vote is one region's state in a node's opinion.
@@ -69,6 +72,32 @@ func DecodeVotes(body []byte) ([]Vote, error) {
 		}
 	}
 	return votes, d.err("votes")
+}
+
+// AppendAsk appends the datagram that asks for a peer's clock. The answer brings
+// the asker's stopwatch back, in nanoseconds.
+func AppendAsk(b []byte, sent time.Duration) []byte {
+	return AppendFrame(b, TypeAsk, binary.BigEndian.AppendUint64(nil, uint64(sent)))
+}
+
+// AppendTime appends the datagram that answers the body of a TypeAsk.
+func AppendTime(b []byte, sent time.Duration, now time.Time) []byte {
+	body := binary.BigEndian.AppendUint64(nil, uint64(sent))
+	return AppendFrame(b, TypeTime, binary.BigEndian.AppendUint64(body, uint64(now.UnixNano())))
+}
+
+// DecodeAsk reads the body of a question for the clock.
+func DecodeAsk(body []byte) (sent time.Duration, err error) {
+	d := decoder{b: body}
+	sent = time.Duration(d.uint64())
+	return sent, d.err("clock question")
+}
+
+// DecodeTime reads the body of its answer.
+func DecodeTime(body []byte) (sent time.Duration, there time.Time, err error) {
+	d := decoder{b: body}
+	sent, there = time.Duration(d.uint64()), time.Unix(0, int64(d.uint64()))
+	return sent, there, d.err("clock answer")
 }
 
 func (d *decoder) err(what string) error {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -105,6 +106,9 @@ func TestGoldenHealth(t *testing.T) {
 	compareGolden(t, "reply", AppendReply(nil, 300, true))
 	votes := []Vote{{About: "tokyo", Up: true}, {About: "frankfurt"}}
 	compareGolden(t, "votes", AppendVotes(nil, votes))
+	sent, now := 1500*time.Millisecond, time.Unix(1_700_000_000, 5).UTC()
+	compareGolden(t, "ask", AppendAsk(nil, sent))
+	compareGolden(t, "time", AppendTime(nil, sent, now))
 	for _, ready := range []bool{true, false} {
 		typ, body, err := One(AppendReply(nil, 7, ready))
 		if seq, up, e := DecodeReply(body); err != nil || e != nil || typ != TypeReply || seq != 7 || up != ready {
@@ -119,17 +123,27 @@ func TestGoldenHealth(t *testing.T) {
 	if got, err := DecodeVotes(body); err != nil || !slices.Equal(got, votes) {
 		t.Errorf("votes %v, %v", got, err)
 	}
+	_, body, _ = One(AppendAsk(nil, sent))
+	if got, err := DecodeAsk(body); err != nil || got != sent {
+		t.Errorf("clock question %v, %v", got, err)
+	}
+	_, body, _ = One(AppendTime(nil, sent, now))
+	if got, there, err := DecodeTime(body); err != nil || got != sent || !there.Equal(now) {
+		t.Errorf("clock answer %v %v, %v", got, there, err)
+	}
 	long := []Vote{{About: atoll.Region(strings.Repeat("x", atoll.MaxRegion+1))}}
 	_, body, _ = One(AppendVotes(nil, long))
 	for what, err := range map[string]error{
-		"a long region":  second(DecodeVotes(body)),
-		"many votes":     second(DecodeVotes(uvarints(1 << 40))),
-		"half a vote":    second(DecodeVotes(append(uvarints(1, 5), "tokyo"...))),
-		"no seq":         second(DecodeProbe(nil)),
-		"no flags":       third(DecodeReply(uvarints(5))),
-		"no datagram":    third(One(nil)),
-		"half a frame":   third(One(uvarints(32, 5))),
-		"an endless one": third(One(bytes.Repeat([]byte{0xff}, 30))),
+		"a long region":    second(DecodeVotes(body)),
+		"many votes":       second(DecodeVotes(uvarints(1 << 40))),
+		"half a vote":      second(DecodeVotes(append(uvarints(1, 5), "tokyo"...))),
+		"no seq":           second(DecodeProbe(nil)),
+		"half a stopwatch": second(DecodeAsk(make([]byte, 7))),
+		"no clock":         third(DecodeTime(make([]byte, 8))),
+		"no flags":         third(DecodeReply(uvarints(5))),
+		"no datagram":      third(One(nil)),
+		"half a frame":     third(One(uvarints(32, 5))),
+		"an endless one":   third(One(bytes.Repeat([]byte{0xff}, 30))),
 	} {
 		if !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: %v", what, err)
