@@ -15,8 +15,8 @@ type Address struct {
 	Partition int
 }
 
-// Delta carries one mutation. Relay asks the receiver to pass it on to the
-// other nodes of its region; Ack asks it to tell the writer when it is durable.
+// Delta carries one mutation. Relay asks the receiver to pass it on, to the
+// other nodes of its region or along an overlay; Ack asks it to tell the writer when it is durable.
 type Delta struct {
 	Address
 	Relay, Ack bool

@@ -81,10 +81,13 @@ func errFenced() error {
 }
 
 // disseminate sends a delta once to each node of this region and once to one
-// relay in each other region.
+// relay in each other region; in an overlay, along its tree.
 func (c *Core) disseminate(p *partition, d *crdt.Delta, ack bool) {
 	m := Delta{Address: p.Address, Ack: ack, Delta: *d}
-	c.fanOut(m, "")
+	c.passOn(m, "")
+	if c.overlay != nil {
+		return
+	}
 	for i := 0; i < len(c.peers); {
 		// Peers are sorted by node and so by region, but for odd names: take runs.
 		j, best := i, i
@@ -144,7 +147,7 @@ func (c *Core) apply(from Member, m Delta) {
 	}
 	if m.Relay {
 		c.stats.Relayed++
-		c.fanOut(m, from.Node)
+		c.passOn(m, from.Node)
 	}
 	seen := p.seen(d.Key)
 	if seen(crdt.Dot{Origin: d.Dots.Origin, Seq: d.Dots.First}) {

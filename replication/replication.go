@@ -80,6 +80,7 @@ type Core struct {
 	spaces    []*space   // sorted by name
 	peers     []Member   // connected, sorted by node
 	members   []Member   // of the layout, self included, sorted by origin
+	overlay   *overlay   // of the layout, nil without links
 	sessions  []*session // open pulls, in order of id
 	lastID    SessionID
 	lagging   []*partition // known to miss something, each once
@@ -173,7 +174,15 @@ type (
 
 // Layout says who the members are. It comes from the replicated roster and may
 // be late or incomplete.
-type Layout struct{ Members []Member }
+//
+// Links, if there are any, are all the connections there will ever be: the owner
+// brings up the neighbours of this member as peers and nobody else, and news go
+// along trees of links. Only neighbours are heard: levels count no others, and
+// index entries stay until all members are neighbours.
+type Layout struct {
+	Members []Member
+	Links   []Link
+}
 
 func (Wake) input()       {}
 func (Receive) input()    {}
@@ -289,6 +298,7 @@ func (c *Core) layout(in Layout) {
 		c.members = append(c.members, c.self)
 	}
 	slices.SortFunc(c.members, func(a, b Member) int { return cmp.Compare(a.Origin, b.Origin) })
+	c.overlay = newOverlay(c.self.Origin, in.Links)
 }
 
 func (c *Core) member(o atoll.Origin) bool {

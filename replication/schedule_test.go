@@ -102,7 +102,7 @@ func (w *world) start(i int) {
 	r.run++
 	r.core = New(Config{Self: r.member, View: &r.store, Chunk: 1 + int(w.rng.Uint64()%4), Keep: w.odds.keep,
 		Rand: rand.New(rand.NewPCG(w.rng.Uint64(), 1))}, w.now)
-	w.step(i, Layout{w.members()})
+	w.step(i, Layout{Members: w.members()})
 	for j, q := range w.nodes {
 		if j != i && q.core != nil {
 			w.step(i, PeerUp{q.member})

@@ -25,6 +25,7 @@ var rewriteScripts = flag.Bool("rewrite", false, "write what the scripts in test
 //
 //	nodes N…               the members, in order of their origins 1, 2, …; all connected
 //	layout N…              who the members are from now on, as all nodes hear
+//	links N-M…             who speaks to whom from now on, as all nodes hear
 //	join N                 a new, empty member, connected to all
 //	restart N              a new process on what is durable
 //	up|down N M            a connection
@@ -47,6 +48,7 @@ type script struct {
 	out     strings.Builder
 	start   time.Time
 	members []Member
+	links   []Link
 	liars   []atoll.NodeID // say only what the script makes them say
 }
 
@@ -164,6 +166,8 @@ func (s *script) command(f []string) {
 			members = append(members, s.node(name).Member)
 		}
 		s.layout(members)
+	case "links":
+		s.relink(f[1:])
 	case "up":
 		s.connect(s.node(args[0]), s.node(args[1]))
 	case "down":
@@ -218,8 +222,25 @@ func (s *script) join(name string) {
 func (s *script) layout(members []Member) {
 	s.members = members
 	for _, n := range s.nodes {
-		s.step(n, Layout{members})
+		s.step(n, Layout{members, s.links})
 	}
+}
+
+// relink makes the cluster an overlay.
+func (s *script) relink(names []string) {
+	s.links = nil
+	for i, n := range s.nodes {
+		for _, m := range s.nodes[:i] {
+			s.disconnect(n, m)
+		}
+	}
+	for _, name := range names {
+		a, b, _ := strings.Cut(name, "-")
+		s.links = append(s.links, Link{s.node(a).Origin, s.node(b).Origin})
+		s.connect(s.node(a), s.node(b))
+	}
+	s.layout(s.members)
+	s.net = nil // greetings of empty nodes say nothing
 }
 
 // restart begins a process; its connections come back.
@@ -228,7 +249,7 @@ func (s *script) restart(n *scripted) {
 		Rand: rand.New(rand.NewPCG(uint64(n.Origin), 7))}, s.now)
 	s.pulls = slices.DeleteFunc(s.pulls, func(p open) bool { return p.from == n })
 	s.step(n, Wake{})
-	s.step(n, Layout{s.members})
+	s.step(n, Layout{s.members, s.links})
 	for _, name := range slices.Clone(n.up) {
 		s.connect(n, s.node(string(name)))
 	}
