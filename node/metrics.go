@@ -105,7 +105,7 @@ func (m *metrics) gauges(n *Node) {
 		{"atoll_clock_off", "1 while the node takes no writes because its clock is off.",
 			func() float64 { return truth(n.skew().Off) }},
 		{"atoll_certificate_expiry_timestamp_seconds", "When the node's certificate ends, Unix time.",
-			func() float64 { return expiry(n.cfg.Certificate) }},
+			func() float64 { return expiry(*n.certificate.Load()) }},
 	} {
 		n.cfg.Metrics.MustRegister(prometheus.NewGaugeFunc(
 			prometheus.GaugeOpts{Name: g.name, Help: g.help}, g.value))

@@ -75,6 +75,7 @@ type Node struct {
 
 	missed      atomic.Bool // a change of a system keyspace found changes full
 	fenced      atomic.Bool
+	certificate atomic.Pointer[tls.Certificate] // the one in use
 	retired     atomic.Bool
 	stopping    atomic.Bool
 	chunkServer atomic.Pointer[chunkServer]
@@ -95,6 +96,7 @@ func New(cfg Config) (*Node, error) {
 		clocks:  clocks{begun: time.Now()},
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.certificate.Store(&cfg.Certificate)
 	s, err := store.Open(store.Config{Dir: cfg.Dir, Reserve: cfg.Reserve, Logger: cfg.Logger})
 	if err != nil {
 		_ = cfg.Peer.Close()
@@ -283,6 +285,24 @@ func (n *Node) Ready() (reasons []string) {
 	}
 	return reasons
 }
+
+// Renew replaces the node's certificate and the CAs of its peers, for all
+// connections that begin from now on. Errors are atoll.BadRequest and leave all
+// as it was.
+func (n *Node) Renew(ca *transport.CA, certificate tls.Certificate) error {
+	if ca.ID() != n.cfg.CA.ID() {
+		return atoll.Errorf(atoll.BadRequest, "the first CA of tls.ca is another than at the start").
+			WithHint("it names the cluster: keep it first, and put new CAs behind it")
+	}
+	if err := n.transport.Renew(certificate, ca.Pool()); err != nil {
+		return err
+	}
+	n.certificate.Store(&certificate)
+	return nil
+}
+
+// SetReserve changes the bytes of disk that are kept free.
+func (n *Node) SetReserve(bytes int64) { n.store.SetReserve(bytes) }
 
 // begin refuses calls that the node cannot take now, and waits a starting
 // node's greetings out.

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -65,6 +66,8 @@ type host struct {
 
 	http3 *api.HTTP3Server
 
+	certificate atomic.Pointer[tls.Certificate] // that HTTPS shows
+
 	console *console.Console
 	metrics *prometheus.Registry
 
@@ -88,6 +91,7 @@ type server interface {
 // openHost binds the sockets and opens the node.
 func openHost(cfg hostConfig) (*host, error) {
 	h := &host{cfg: cfg, failed: make(chan error, 1)}
+	h.certificate.Store(&cfg.Certificate)
 	if err := h.open(); err != nil {
 		h.unbind()
 		return nil, err
@@ -164,8 +168,21 @@ func (h *host) serveHTTP3(registry *prometheus.Registry) error {
 // serverTLS is how HTTPS presents the node, over TCP and over QUIC.
 func (h *host) serverTLS() *tls.Config {
 	return &tls.Config{
-		Certificates: []tls.Certificate{h.cfg.Certificate}, MinVersion: tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return h.certificate.Load(), nil
+		},
+		MinVersion: tls.VersionTLS12,
 	}
+}
+
+// renew shows another certificate and believes other CAs from now on, to peers
+// and to clients. An error leaves all as it was.
+func (h *host) renew(ca *transport.CA, certificate tls.Certificate) error {
+	if err := h.node.Renew(ca, certificate); err != nil {
+		return err
+	}
+	h.certificate.Store(&certificate)
+	return nil
 }
 
 // alpn are the protocols of the https port, best first.

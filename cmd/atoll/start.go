@@ -217,31 +217,49 @@ func adoptLog(to *slog.Logger) {
 	slog.SetLogLoggerLevel(slog.LevelDebug)
 }
 
-// reload takes over what can change without a restart, and names what cannot.
+// reload takes over what can change without a restart, and names what cannot. A
+// configuration or a file that is wrong changes nothing.
 func (c *startCmd) reload(h *host, old *config, level *slog.LevelVar, log *slog.Logger) {
 	next, err := c.load()
+	if err == nil {
+		err = adopt(h, *old, next, level)
+	}
 	if err != nil {
-		log.Error("the configuration was not reloaded", "err", err)
+		log.Error("the configuration was not reloaded", "err", err, "hint", hint(err))
 		return
 	}
+	log.Info("reloaded TLS files, tokens, limits and log level",
+		"restart for", needRestart(*old, next))
+	*old = next
+}
+
+func adopt(h *host, old, next config, level *slog.LevelVar) error {
 	g, err := guardOf(next)
 	if err != nil {
-		log.Error("the configuration was not reloaded", "err", err)
-		return
+		return err
+	}
+	if old.secure() && next.secure() {
+		ca, certificate, err := trust(next, h.cfg.Node)
+		if err == nil {
+			err = h.renew(ca, certificate)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	h.api.SetGuard(g)
-	var l slog.Level
-	if l.UnmarshalText([]byte(next.Log.Level)) == nil {
-		level.Set(l)
-	}
-	log.Info("reloaded tokens and log level", "restart for", needRestart(*old, next))
-	*old = next
+	h.node.SetReserve(int64(next.Limits.DiskReserve))
+	return level.UnmarshalText([]byte(next.Log.Level))
 }
 
 // needRestart names the keys that differ and are only read at start.
 func needRestart(a, b config) []string {
 	a.API.Tokens, b.API.Tokens = nil, nil
 	a.Log.Level, b.Log.Level = "", ""
+	a.Limits.DiskReserve, b.Limits.DiskReserve = 0, 0
+	if a.secure() && b.secure() {
+		a.TLS, b.TLS = tlsConfig{}, tlsConfig{}
+	}
 	var keys []string
 	va, vb := reflect.ValueOf(a), reflect.ValueOf(b)
 	walk(va.Type(), "", nil, func(key string, _ reflect.Type, index []int) {

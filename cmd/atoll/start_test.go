@@ -1,13 +1,22 @@
 package main
 
 import (
+	"bytes"
+	"crypto/x509"
+	"errors"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 
 	"github.com/atolledge/atoll"
+	"github.com/atolledge/atoll/node/transport"
 )
 
 // startHost runs the host that a configuration describes, until it is up.
@@ -84,5 +93,118 @@ func TestPublicAddresses(t *testing.T) {
 				t.Errorf("%v, %s: got %v, want %v", tt.addresses, dns.TypeToString[typ], got, want)
 			}
 		}
+	}
+}
+
+// secureConfig is localConfig with HTTPS and certificates in dir; the directory
+// holds the CA, too.
+func secureConfig(t *testing.T, dir string) (config, *transport.CA) {
+	t.Helper()
+	ca, err := ownCA(dir, "islands")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := localConfig(t)
+	c.Listen.HTTPS = freeAddr(t)
+	c.TLS = tlsConfig{
+		CA: filepath.Join(dir, "ca.pem"), Cert: filepath.Join(dir, "node.pem"),
+		Key: filepath.Join(dir, "node-key.pem"),
+	}
+	return c, ca
+}
+
+// certify puts a certificate of ca where c looks for it.
+func certify(t *testing.T, c config, ca *transport.CA) *x509.Certificate {
+	t.Helper()
+	cert, err := issue(ca, "local/1", "127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, old := range []string{c.TLS.Cert, c.TLS.Key} {
+		if err := os.Remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	if err := transport.SaveCertificate(c.TLS.Cert, c.TLS.Key, cert); err != nil {
+		t.Fatal(err)
+	}
+	return cert.Leaf
+}
+
+// TestReload: what SIGHUP does to a node that runs. Connections that stand go on
+// with the certificate that they began with; new ones of all versions get the new
+// one. What is wrong changes nothing.
+func TestReload(t *testing.T) {
+	c, ca := secureConfig(t, t.TempDir())
+	first := certify(t, c, ca)
+	var log lines
+	level := new(slog.LevelVar)
+	logger, err := newLogger(&log, logConfig{Level: "info", Format: "text"}, level)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := startHost(t, c, logger)
+	file := filepath.Join(t.TempDir(), "atoll.yaml")
+	cmd := &startCmd{configured{Config: file}}
+	cmd.prepare()
+	running := c
+	reload := func(change func(*config)) {
+		t.Helper()
+		var text bytes.Buffer
+		if change(&c); writeSample(&text, c) != nil || os.WriteFile(file, text.Bytes(), 0o600) != nil {
+			t.Fatal("the configuration cannot be written")
+		}
+		cmd.reload(h, &running, level, logger)
+	}
+	at := "https://" + h.https.Addr().String() + "/livez"
+	shows := func(version int) *x509.Certificate {
+		r, _ := send(t, clientOf(t, h, version), "GET", at, "")
+		return r.TLS.PeerCertificates[0]
+	}
+	standing := clientOf(t, h, 2)
+	send(t, standing, "GET", at, "")
+
+	second := certify(t, c, ca)
+	reload(func(c *config) { c.Log.Level, c.Limits.DiskReserve, c.Region.Lat = "debug", 1<<62, 7 })
+	for version := 1; version <= 3; version++ {
+		if !shows(version).Equal(second) {
+			t.Errorf("HTTP/%d does not show the new certificate", version)
+		}
+	}
+	if r, _ := send(t, standing, "GET", at, ""); !r.TLS.PeerCertificates[0].Equal(first) {
+		t.Error("the connection that stood was not used any further")
+	}
+	w := atoll.Write{Keyspace: "notes", Key: "a", Body: []byte(`{}`)}
+	if _, err := h.node.Write(t.Context(), w); atoll.KindOf(err) != atoll.DiskFull {
+		t.Errorf("the new limit does not hold: %v", err)
+	}
+	if level.Level() != slog.LevelDebug {
+		t.Errorf("the level is %v", level)
+	}
+	said := strings.Join(log.all(), "")
+	if !strings.Contains(said, "region.lat") || strings.Contains(said, "tls.") {
+		t.Errorf("what needs a restart is not named as it is: %s", said)
+	}
+
+	// A certificate of another CA: it is refused, and so is all that came with it.
+	stranger, err := transport.NewCA("islands", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	certify(t, c, stranger)
+	reload(func(c *config) { c.Limits.DiskReserve = 0 })
+	if !shows(1).Equal(second) {
+		t.Error("a certificate that peers would refuse is shown")
+	}
+	if _, err := h.node.Write(t.Context(), w); atoll.KindOf(err) != atoll.DiskFull {
+		t.Errorf("half of a reload was taken over: %v", err)
+	}
+	if said := strings.Join(log.all(), ""); !strings.Contains(said, "was not reloaded") {
+		t.Errorf("nobody is told: %s", said)
+	}
+	certify(t, c, ca)
+	reload(func(*config) {})
+	if _, err := h.node.Write(t.Context(), w); err != nil {
+		t.Errorf("after a right reload: %v", err)
 	}
 }

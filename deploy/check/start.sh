@@ -126,6 +126,33 @@ reloaded() { [ "$(ask $east$doc -H "$(as fresh)")" = 200 ]; }
 until_true 5 reloaded
 equal 401 "$(ask $east$doc -H "$(as read)")" "the old token"
 until_true 5 grep -q 'restart.*region.lat' one.log
+
+# SIGHUP: a new CA beside the old one, then a certificate of the new one. Nobody
+# stops, and a peer that comes back believes it.
+"$ATOLL" ca init islands --dir next >/dev/null
+cat next/ca.pem >>ca/ca.pem
+kill -HUP "$one" "$two"
+until_true 5 grep -q 'reloaded TLS files' two.log
+mv 1.pem 1-old.pem && mv 1-key.pem 1-old-key.pem
+"$ATOLL" ca issue east/1 --dir next --host 127.0.0.11 --cert 1.pem --key 1-key.pem >/dev/null
+until_true 5 eval 'kill -HUP "$one"; ready --cacert next/ca.pem '$east/livez
+kill -KILL "$two"
+ended "$two"
+start two --config 2.yaml
+two=$pid
+until_true 15 ready --cacert ca/ca.pem $west/readyz
+equal 204 "$(ask -X PUT $east$doc "${json[@]}" -d '{"from":"new"}' -H "$(as write)")" "a write"
+renewed() { [ "$(ask $west$doc -H "$(as read)")" = 200 ] && [ "$(cat body)" = '{"from":"new"}' ]; }
+until_true 15 renewed
+mv 1.pem 1-new.pem && cp 3.pem 1.pem
+kill -HUP "$one"
+until_true 5 grep -q 'not reloaded' one.log
+ready --cacert next/ca.pem $east/livez || fail "a certificate that is no use took effect"
+mv 1-new.pem 1.pem
+says "SIGHUP: a CA is replaced while nodes run, a peer that comes back believes the new one"
+
+# A configuration that is wrong.
+: >one.log
 echo 'limits: {disk_reserve: lots}' >>1.yaml
 kill -HUP "$one"
 until_true 5 grep -q 'was not reloaded' one.log

@@ -42,7 +42,8 @@ func TestFree(t *testing.T) {
 // TestFreeOfNoDisk: a disk that does not answer stops nobody, but what it said
 // last counts.
 func TestFreeOfNoDisk(t *testing.T) {
-	s := &Store{cfg: Config{Dir: t.TempDir() + "/gone", Reserve: 1}}
+	s := &Store{cfg: Config{Dir: t.TempDir() + "/gone"}}
+	s.SetReserve(1)
 	now := time.Now()
 	if got := s.Free(now); got != math.MaxInt64 {
 		t.Errorf("%d bytes", got)

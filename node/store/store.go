@@ -60,6 +60,8 @@ type Store struct {
 	db   *badger.DB
 	last atomic.Uint64 // timestamp of the last durable transaction
 
+	reserve atomic.Int64
+
 	free struct {
 		sync.Mutex
 		at    time.Time
@@ -91,6 +93,7 @@ func Open(cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("data directory %s: %w", cfg.Dir, err)
 	}
 	s := &Store{cfg: cfg, db: db}
+	s.reserve.Store(cfg.Reserve)
 	s.readers.at = make(map[uint64]int)
 	s.readers.gone = sync.NewCond(&s.readers)
 	s.last.Store(max(db.MaxVersion(), 1))
@@ -198,12 +201,13 @@ func (s *Store) CollectGarbage(stop func() bool) {
 // Full returns an error of kind atoll.DiskFull while the free disk space is
 // below the reserve. Deletions may go on: that is what the reserve is for.
 func (s *Store) Full(now time.Time) error {
-	if s.Free(now) >= s.cfg.Reserve {
+	reserve := s.reserve.Load()
+	if s.Free(now) >= reserve {
 		return nil
 	}
 	return atoll.Errorf(atoll.DiskFull, "the disk of this node has less than its reserve free").
 		WithHint("free space or delete documents; reads and deletes go on").
-		WithLimit("limits.disk_reserve", s.cfg.Reserve)
+		WithLimit("limits.disk_reserve", reserve)
 }
 
 // Free returns the bytes of disk space that this process may still take, as
@@ -226,7 +230,10 @@ func (s *Store) Free(now time.Time) int64 {
 }
 
 // Reserve returns the bytes that Full keeps free.
-func (s *Store) Reserve() int64 { return s.cfg.Reserve }
+func (s *Store) Reserve() int64 { return s.reserve.Load() }
+
+// SetReserve changes what Full keeps free.
+func (s *Store) SetReserve(bytes int64) { s.reserve.Store(bytes) }
 
 // Size returns the bytes of the tables and of the value log.
 func (s *Store) Size() (tables, values int64) { return s.db.Size() }

@@ -440,7 +440,8 @@ func TestFull(t *testing.T) {
 	if err := s.Full(now); err != nil {
 		t.Errorf("without a reserve: %v", err)
 	}
-	s.cfg.Reserve, s.free.bytes = 1<<62, 1<<62
+	s.SetReserve(1 << 62)
+	s.free.bytes = 1 << 62
 	if err := s.Full(now.Add(freeEvery - 1)); err != nil {
 		t.Errorf("a reading is not trusted for %v: %v", freeEvery, err)
 	}

@@ -58,14 +58,14 @@ func arrivalOf(ctx context.Context) *arrival {
 // serverTLS asks every peer for a certificate and checks it itself, so that the
 // refusal can be counted and explained.
 func (t *Transport) serverTLS() *tls.Config {
-	base := t.baseTLS()
-	base.ClientAuth = tls.RequireAnyClientCert
-	outer := base.Clone()
+	outer := t.trust.Load().tls()
 	outer.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		a, from := arrivalOf(hello.Context()), hello.Conn.RemoteAddr()
-		inner := base.Clone()
+		now := t.trust.Load()
+		inner := now.tls()
+		inner.ClientAuth = tls.RequireAnyClientCert
 		inner.VerifyConnection = func(s tls.ConnectionState) error {
-			_, err := verify(s, t.cfg.CAs, x509.ExtKeyUsageClientAuth)
+			_, err := verify(s, now.cas, x509.ExtKeyUsageClientAuth)
 			if err != nil && t.settle(a) {
 				t.refusals.refuse(reasonCertificate, from, err)
 			}
@@ -78,25 +78,17 @@ func (t *Transport) serverTLS() *tls.Config {
 
 // clientTLS replaces the check of a host name by that of the node's URI.
 func (t *Transport) clientTLS(addr net.Addr) *tls.Config {
-	c := t.baseTLS()
+	now := t.trust.Load()
+	c := now.tls()
 	c.InsecureSkipVerify = true // VerifyConnection checks the chain
 	c.VerifyConnection = func(s tls.ConnectionState) error {
-		_, err := verify(s, t.cfg.CAs, x509.ExtKeyUsageServerAuth)
+		_, err := verify(s, now.cas, x509.ExtKeyUsageServerAuth)
 		if err != nil {
 			t.refusals.refuse(reasonCertificate, addr, err)
 		}
 		return err
 	}
 	return c
-}
-
-func (t *Transport) baseTLS() *tls.Config {
-	return &tls.Config{
-		Certificates:           []tls.Certificate{t.cfg.Certificate},
-		NextProtos:             []string{alpn},
-		MinVersion:             tls.VersionTLS13,
-		SessionTicketsDisabled: true, // a resumed session would skip the certificates
-	}
 }
 
 // accept greets incoming connections until the listener ends.

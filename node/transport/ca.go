@@ -32,6 +32,10 @@ type CA struct {
 	Cluster string
 	Cert    *x509.Certificate
 	key     crypto.Signer // nil when loaded without its key
+
+	// others are believed beside Cert: while a CA is being replaced, nodes have
+	// certificates of the one and of the other.
+	others []*x509.Certificate
 }
 
 // Spec says what a node certificate is for.
@@ -143,14 +147,19 @@ func sign(template, parent *x509.Certificate, pub crypto.PublicKey, key crypto.S
 	return cert, nil
 }
 
-// Pool returns the CA as the trust of a Config.
+// Pool returns the CA as the trust of a Config, with those that its file holds
+// beside it.
 func (ca *CA) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(ca.Cert)
+	for _, c := range ca.others {
+		pool.AddCert(c)
+	}
 	return pool
 }
 
-// ID returns the cluster's name and fingerprint, as HELLO carries them.
+// ID returns the cluster's name and fingerprint, as HELLO carries them: those of
+// the first CA of its file, which names the cluster as long as it exists.
 func (ca *CA) ID() wire.ClusterID {
 	return wire.ClusterID{Name: ca.Cluster, CA: sha256.Sum256(ca.Cert.Raw)}
 }

@@ -62,22 +62,44 @@ func LoadCA(dir string) (*CA, error) {
 }
 
 // LoadTrust reads a CA without its key from a PEM file: all that a node needs.
+// Certificates behind the first are other CAs of the same cluster, to be
+// believed as well.
 func LoadTrust(path string) (*CA, error) {
-	der, err := readPEM(path, "CERTIFICATE")
+	blocks, err := readPEM(path, "CERTIFICATE")
 	if err != nil {
 		return nil, err
 	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, atoll.Errorf(atoll.BadRequest, "%s is not a certificate", path).Because(err)
-	}
-	for _, u := range cert.URIs {
-		if cert.IsCA && u.Scheme == scheme && isLabel(u.Host) && u.Path == "" {
-			return &CA{Cluster: u.Host, Cert: cert}, nil
+	ca := new(CA)
+	for _, der := range blocks {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, atoll.Errorf(atoll.BadRequest, "%s is not a certificate", path).Because(err)
+		}
+		cluster, ok := clusterOf(cert)
+		switch {
+		case !ok:
+			return nil, atoll.Errorf(atoll.BadRequest, "%s is not the certificate of an Atoll CA", path).
+				WithHint("make one with: atoll ca init")
+		case ca.Cert == nil:
+			ca.Cluster, ca.Cert = cluster, cert
+		case cluster != ca.Cluster:
+			return nil, atoll.Errorf(atoll.BadRequest, "%s holds CAs of the clusters %s and %s", path,
+				ca.Cluster, cluster).WithHint("all CAs of one file are of one cluster")
+		default:
+			ca.others = append(ca.others, cert)
 		}
 	}
-	return nil, atoll.Errorf(atoll.BadRequest, "%s is not the certificate of an Atoll CA", path).
-		WithHint("make one with: atoll ca init")
+	return ca, nil
+}
+
+// clusterOf returns the name in the certificate of a CA.
+func clusterOf(cert *x509.Certificate) (string, bool) {
+	for _, u := range cert.URIs {
+		if cert.IsCA && u.Scheme == scheme && isLabel(u.Host) && u.Path == "" {
+			return u.Host, true
+		}
+	}
+	return "", false
 }
 
 // SaveCertificate writes a node's certificate and key (mode 0600). It never
@@ -117,11 +139,11 @@ func keyPEM(key crypto.Signer) ([]byte, error) {
 }
 
 func readKey(path string) (crypto.Signer, error) {
-	der, err := readPEM(path, "PRIVATE KEY")
+	blocks, err := readPEM(path, "PRIVATE KEY")
 	if err != nil {
 		return nil, err
 	}
-	key, err := x509.ParsePKCS8PrivateKey(der)
+	key, err := x509.ParsePKCS8PrivateKey(blocks[0])
 	if err != nil {
 		return nil, atoll.Errorf(atoll.BadRequest, "%s is not a private key", path).Because(err)
 	}
@@ -132,9 +154,9 @@ func readKey(path string) (crypto.Signer, error) {
 	return signer, nil
 }
 
-// readPEM returns the bytes of the first block in a file, which must be of the
-// given kind.
-func readPEM(path, kind string) ([]byte, error) {
+// readPEM returns the bytes of the blocks in a file, at least one, which must all
+// be of the given kind.
+func readPEM(path, kind string) (blocks [][]byte, err error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -148,11 +170,16 @@ func readPEM(path, kind string) ([]byte, error) {
 	if err != nil {
 		return nil, atoll.Errorf(atoll.BadRequest, "read %s", path).Because(err)
 	}
-	block, _ := pem.Decode(text)
-	if block == nil || block.Type != kind {
-		return nil, atoll.Errorf(atoll.BadRequest, "%s holds no PEM block %q", path, kind)
+	for {
+		block, rest := pem.Decode(text)
+		if block == nil && len(blocks) > 0 {
+			return blocks, nil
+		}
+		if block == nil || block.Type != kind {
+			return nil, atoll.Errorf(atoll.BadRequest, "%s holds no PEM block %q", path, kind)
+		}
+		blocks, text = append(blocks, block.Bytes), rest
 	}
-	return block.Bytes, nil
 }
 
 // create writes a file that must not exist yet.

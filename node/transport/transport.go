@@ -17,7 +17,6 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/quic-go/quic-go"
@@ -35,7 +34,8 @@ type Config struct {
 	// *net.UDPConn is fastest; any net.PacketConn of UDP addresses works.
 	Conn net.PacketConn
 
-	// Certificate is the node's, by the cluster's CA; CAs holds that CA.
+	// Certificate is the node's, by the cluster's CA; CAs holds that CA. Renew
+	// replaces both.
 	Certificate tls.Certificate
 	CAs         *x509.CertPool
 
@@ -94,7 +94,8 @@ type Transport struct {
 	quic       *quic.Transport
 	metrics    *metrics
 	refusals   refusals
-	handshakes atomic.Int32  // incoming ones under way
+	handshakes atomic.Int32 // incoming ones under way
+	trust      atomic.Pointer[trust]
 	changed    chan struct{} // wakes announce; one pending wake is enough
 
 	ctx    context.Context // ends with Close and Kill
@@ -133,6 +134,7 @@ func New(cfg Config) (*Transport, error) {
 		dials: map[string]*dialing{}, wants: map[string]*want{},
 		pools: map[byte]*Pool{}, dirty: map[atoll.NodeID]struct{}{},
 	}
+	t.trust.Store(&trust{cfg.Certificate, cfg.CAs})
 	if err := m.watch(t); err != nil {
 		return nil, atoll.Errorf(atoll.Internal, "register the transport's metrics").Because(err)
 	}
@@ -230,27 +232,12 @@ func (c *Config) check() error {
 		len(c.Certificate.Certificate) == 0 {
 		return atoll.Errorf(atoll.Internal, "transport: a required field of Config is missing")
 	}
-	leaf, err := x509.ParseCertificate(c.Certificate.Certificate[0])
-	if err != nil {
-		return atoll.Errorf(atoll.BadRequest, "the node's certificate").Because(err)
-	}
-	id, err := IdentityOf(leaf)
-	if err != nil {
-		return atoll.Errorf(atoll.BadRequest, "the node's certificate").Because(err).
-			WithHint("make one with: atoll ca issue")
-	}
-	if id.Cluster != c.Hello.Cluster.Name || id.Node != c.Hello.Node {
-		return atoll.Errorf(atoll.BadRequest,
-			"the certificate is for node %s of cluster %s, this is %s of %s",
-			id.Node, id.Cluster, c.Hello.Node, c.Hello.Cluster.Name)
+	if _, err := c.checkCertificate(c.Certificate); err != nil {
+		return err
 	}
 	// What a peer would say of this HELLO is said here, before it is sent.
 	if _, err := wire.DecodeHello(wire.AppendHello(nil, c.Hello)); err != nil {
 		return atoll.Errorf(atoll.BadRequest, "the node's HELLO").Because(err)
-	}
-	if time.Now().After(leaf.NotAfter) {
-		return atoll.Errorf(atoll.BadRequest, "the node's certificate expired on %s",
-			leaf.NotAfter.UTC().Format(time.DateOnly)).WithHint("make a new one with: atoll ca issue")
 	}
 	return nil
 }
