@@ -1,17 +1,21 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
+	"golang.org/x/sys/unix"
 
 	"github.com/atolledge/atoll"
 )
@@ -171,11 +175,12 @@ func (c *Chunks) Get(h atoll.Hash) (b []byte, ok bool) {
 		if err != nil {
 			return err
 		}
-		if b, err = item.ValueCopy(nil); err != nil {
-			return err
-		}
 		used = stampOf(txn, h).Used
-		return nil
+		return item.Value(func(mapped []byte) error {
+			b = bytes.Clone(mapped)
+			letGo(mapped)
+			return nil
+		})
 	})
 	if err != nil {
 		return nil, false
@@ -272,6 +277,37 @@ func (c *Chunks) commit(batch []chunkOp) {
 			op.done <- errors.Join(errs[i], err)
 		}
 	}
+	c.letGoOf(batch)
+}
+
+// letGoOf lets go of what a batch has written.
+func (c *Chunks) letGoOf(batch []chunkOp) {
+	_ = c.db.View(func(txn *badger.Txn) error {
+		for _, op := range batch {
+			if item, err := txn.Get(chunkKey(op.hash)); op.bytes != nil && err == nil {
+				_ = item.Value(func(mapped []byte) error { letGo(mapped); return nil })
+			}
+		}
+		return nil
+	})
+}
+
+// letGoFrom is the size of a value from which on it lies in the value log, which
+// is mapped, and not in the table, for certain.
+const letGoFrom = 64 << 10
+
+// letGo takes the pages that lie within a value of the value log out of this
+// process. They stay in the page cache, and come back when they are looked at:
+// without it, what is resident would grow by every chunk that was ever touched,
+// though the kernel may take it back, and limits of memory look at that.
+func letGo(mapped []byte) {
+	if len(mapped) < letGoFrom {
+		return
+	}
+	page := uintptr(os.Getpagesize())
+	first := -uintptr(unsafe.Pointer(&mapped[0])) % page
+	last := (uintptr(len(mapped)) - first) / page * page
+	_ = unix.Madvise(mapped[first:first+last], unix.MADV_DONTNEED)
 }
 
 func (op chunkOp) apply(txn *badger.Txn, now time.Time) error {
