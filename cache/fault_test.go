@@ -99,6 +99,9 @@ func TestSweepLeavesUploadsAlone(t *testing.T) {
 	if err := s.islands[0].media.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	if unnamed := s.counted(0, "atoll_media_chunks", "unnamed"); unnamed < 2 {
+		t.Errorf("%v unnamed chunks are counted in the middle of an upload", unnamed)
+	}
 	if _, err := w.Write(body[3<<20:]); err != nil {
 		t.Fatal(err)
 	}
@@ -107,6 +110,14 @@ func TestSweepLeavesUploadsAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.sweep(map[int]int{0: 5})
+	for state, want := range map[string]float64{"kept": 5, "cached": 0, "unnamed": 0} {
+		if n := s.counted(0, "atoll_media_chunks", state); n != want {
+			t.Errorf("%v chunks are counted as %s, want %v", n, state, want)
+		}
+	}
+	if n := s.counted(0, "atoll_media_sweeps_total", ""); n < 2 {
+		t.Errorf("%v sweeps counted", n)
+	}
 	if code, got := s.get(0, "films/x"); code != 200 || !bytes.Equal(got, body) {
 		t.Errorf("%d, %d bytes", code, len(got))
 	}
@@ -124,6 +135,10 @@ func TestDeleteAndCollect(t *testing.T) {
 		t.Fatalf("at b: %d, %d bytes", code, len(got))
 	}
 	s.sweep(map[int]int{0: 8, 1: 8, 2: 4})
+	s.sweep(map[int]int{2: 4}) // the last copy may have come behind the back of the first
+	if n := s.counted(2, "atoll_media_chunks", "cached"); n != 4 {
+		t.Errorf("%v chunks are counted as cached, want 4", n)
+	}
 	seen := session
 	for _, name := range []string{"one", "two"} {
 		res := s.do(0, "DELETE", "films/"+name, nil, "Atoll-Session", seen)

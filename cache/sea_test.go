@@ -162,7 +162,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// counted returns a counter of an island, of the label value where it has one.
+// counted returns a counter or gauge of an island, of the label value where it has one.
 func (s *sea) counted(i int, name, label string) float64 {
 	s.t.Helper()
 	families, err := s.islands[i].metrics.Gather()
@@ -175,7 +175,7 @@ func (s *sea) counted(i int, name, label string) float64 {
 		}
 		for _, m := range f.Metric {
 			if label == "" || m.Label[0].GetValue() == label {
-				return m.Counter.GetValue()
+				return m.Counter.GetValue() + m.Gauge.GetValue()
 			}
 		}
 	}

@@ -48,12 +48,16 @@ func (m *Media) Sweep(ctx context.Context) error {
 	if m.cfg.Store.Full() != nil {
 		disk = 0
 	}
+	dropped := make(map[atoll.Hash]bool)
 	for _, c := range Doomed(held, marks, cutoff, disk) {
 		if err := m.cfg.Store.Drop(ctx, c); err != nil {
 			return err
 		}
+		dropped[c.Hash] = true
 		m.metrics.swept.Inc()
 	}
+	m.metrics.sweeps.Inc()
+	m.metrics.count(held, marks, dropped)
 	return nil
 }
 

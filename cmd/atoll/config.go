@@ -1,5 +1,7 @@
 package main
 
+import "time"
+
 // config is the configuration of one node: what atoll start reads. The comments
 // of its fields are what people see: atoll config sample and --help print them.
 type config struct {
@@ -39,6 +41,10 @@ type config struct {
 
 	// The zones that this node answers for.
 	DNS dnsConfig `yaml:"dns"`
+
+	// Objects: what a node keeps beyond its own copies, and when it looks after
+	// them.
+	Media mediaConfig `yaml:"media"`
 
 	// Sites of the edge cache. This version has none yet: leave it empty.
 	Sites []siteConfig `yaml:"sites"`
@@ -132,6 +138,23 @@ type zoneConfig struct {
 	Names []string `yaml:"names"`
 }
 
+type mediaConfig struct {
+	// Memory for parts of objects that are read now; at least 16MiB.
+	Memory byteSize `yaml:"memory"`
+
+	// Disk for copies of parts that other nodes keep, fetched for readers here; at
+	// least 16MiB.
+	Cached byteSize `yaml:"cached"`
+
+	// Time between two sweeps, which repair what is missing and drop what no
+	// object names any more.
+	Sweep duration `yaml:"sweep"`
+
+	// How long a part that no object names stays: longer than another node's
+	// clock can be wrong and a copy can take.
+	Grace duration `yaml:"grace"`
+}
+
 type siteConfig struct {
 	// The name that users ask for.
 	Host string `yaml:"host"`
@@ -163,7 +186,10 @@ func defaultConfig() config {
 		},
 		Data:      "./atoll-data",
 		Keyspaces: keyspacesConfig{Create: "auto"},
-		Limits:    limitsConfig{DiskReserve: 512 << 20},
-		Log:       logConfig{Level: "info", Format: "text"},
+		Media: mediaConfig{
+			Memory: 64 << 20, Cached: 4 << 30, Sweep: duration(5 * time.Minute), Grace: duration(time.Hour),
+		},
+		Limits: limitsConfig{DiskReserve: 512 << 20},
+		Log:    logConfig{Level: "info", Format: "text"},
 	}
 }

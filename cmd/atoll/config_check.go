@@ -9,13 +9,15 @@ import (
 
 	"github.com/atolledge/atoll"
 	"github.com/atolledge/atoll/api/guard"
+	"github.com/atolledge/atoll/cache"
 )
 
 // check says what in c cannot be, and what to set instead. It looks at c only:
 // files and ports are looked at when they are opened.
 func (c *config) check() error {
 	for _, f := range []func(*config) *atoll.Error{
-		checkNames, checkListen, checkTLS, checkExposure, checkJoin, checkAPI, checkRest, checkZones,
+		checkNames, checkListen, checkTLS, checkExposure, checkJoin, checkAPI, checkMedia, checkRest,
+		checkZones,
 	} {
 		if err := f(c); err != nil {
 			return misused(err)
@@ -225,6 +227,21 @@ func checkRest(c *config) *atoll.Error {
 	if len(c.Sites) > 0 {
 		return wrong("sites", "are not part of this version").
 			WithHint("remove them; the edge cache comes with a later one")
+	}
+	return nil
+}
+
+func checkMedia(c *config) *atoll.Error {
+	const least = "16MiB at least: a part is 1 MiB, and one must not push out all others"
+	switch {
+	case c.Media.Memory < cache.MinMemory:
+		return wrong("media.memory", "is %d bytes", c.Media.Memory).WithHint(least)
+	case c.Media.Cached < cache.MinMemory:
+		return wrong("media.cached", "is %d bytes", c.Media.Cached).WithHint(least)
+	case c.Media.Sweep <= 0:
+		return wrong("media.sweep", "is no time between two sweeps").WithHint("5m is usual")
+	case c.Media.Grace <= 0:
+		return wrong("media.grace", "is no time").WithHint("1h is usual")
 	}
 	return nil
 }

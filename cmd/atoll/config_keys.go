@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/alecthomas/kong"
 )
@@ -223,4 +224,29 @@ func (b byteSize) MarshalText() ([]byte, error) {
 		}
 	}
 	return fmt.Appendf(nil, "%d", int64(b)), nil
+}
+
+// duration is a length of time, written 30s, 5m or 1h30m.
+type duration time.Duration
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *duration) UnmarshalText(text []byte) error {
+	parsed, err := time.ParseDuration(strings.TrimSpace(string(text)))
+	if err != nil || parsed < 0 {
+		return fmt.Errorf("%q is not a length of time such as 30s or 5m", text)
+	}
+	*d = duration(parsed)
+	return nil
+}
+
+// MarshalText implements encoding.TextMarshaler, without units that are zero.
+func (d duration) MarshalText() ([]byte, error) {
+	s := time.Duration(d).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return []byte(s), nil
 }

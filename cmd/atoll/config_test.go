@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -101,8 +102,10 @@ func TestSettings(t *testing.T) {
 			text, want = "v,w", []string{"v", "w"}
 		case strings.HasSuffix(s.key, ".lat"), strings.HasSuffix(s.key, ".lon"):
 			text, want = "-1.5", -1.5
-		case s.key == "limits.disk_reserve":
+		case s.key == "limits.disk_reserve", s.key == "media.memory", s.key == "media.cached":
 			text, want = "3MiB", byteSize(3<<20)
+		case s.key == "media.sweep", s.key == "media.grace":
+			text, want = "90s", duration(90*time.Second)
 		}
 		c := defaultConfig()
 		if err := s.set(&c, text); err != nil {
@@ -216,6 +219,10 @@ func TestCheck(t *testing.T) {
 		{"create", func(c *config) { c.Keyspaces.Create = "never" }, "keyspaces.create ", ""},
 		{"level", func(c *config) { c.Log.Level = "loud" }, "log.level ", ""},
 		{"format", func(c *config) { c.Log.Format = "xml" }, "log.format ", ""},
+		{"little memory", func(c *config) { c.Media.Memory = 1 << 20 }, "media.memory ", "16MiB"},
+		{"little disk", func(c *config) { c.Media.Cached = 0 }, "media.cached ", "16MiB"},
+		{"no sweep", func(c *config) { c.Media.Sweep = 0 }, "media.sweep ", "5m"},
+		{"no grace", func(c *config) { c.Media.Grace = 0 }, "media.grace ", "1h"},
 		{"sites", func(c *config) { c.Sites = []siteConfig{{}} }, "sites ", "remove"},
 		{"zone", func(c *config) { c.DNS.Zones = []zoneConfig{{Name: "a..b"}} }, "dns.zones ", ""},
 		{"zones", func(c *config) { c.DNS.Zones = []zoneConfig{{Name: "a.b."}, {Name: "c"}} }, "", ""},
@@ -341,4 +348,26 @@ func FuzzConfig(f *testing.F) {
 			t.Fatalf("%v\n%s", err, again.String())
 		}
 	})
+}
+
+func TestDuration(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"0": 0, "5m": 5 * time.Minute, " 1h ": time.Hour, "1h30m": 90 * time.Minute,
+		"1.5s": 1500 * time.Millisecond, "10m0s": 10 * time.Minute, "100h": 100 * time.Hour,
+	} {
+		var got, again duration
+		if err := got.UnmarshalText([]byte(text)); err != nil || time.Duration(got) != want {
+			t.Errorf("%q: got %v, %v; want %v", text, got, err, want)
+		}
+		written, _ := got.MarshalText()
+		if err := again.UnmarshalText(written); err != nil || again != got {
+			t.Errorf("%v is written %s and read %v (%v)", want, written, again, err)
+		}
+	}
+	for _, text := range []string{"", "5", "-1s", "1d", "x", "9999999h"} {
+		var got duration
+		if err := got.UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q: taken as %v", text, got)
+		}
+	}
 }

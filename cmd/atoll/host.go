@@ -50,6 +50,7 @@ type hostConfig struct {
 	hosts                  []string // names under which the API is asked
 	zones                  []geodns.Zone
 	places                 geo.Source
+	storage                mediaConfig
 	mounts                 []api.Mount
 	sources                func() []console.Source // for the console; nil: the node itself
 	dev                    func() console.Dev      // nil outside of the dev world
@@ -121,7 +122,7 @@ func (h *host) open() error {
 	if h.node, err = node.New(h.cfg.Config); err != nil {
 		return err
 	}
-	h.media = openMedia(h.node, h.cfg.Config, registry)
+	h.media = openMedia(h.node, h.cfg.Config, cfg.storage, registry)
 	if err = h.serveWith(registry); err != nil {
 		h.media.Close()
 		return errors.Join(err, h.node.Close())

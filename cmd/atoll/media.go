@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -13,9 +14,13 @@ import (
 )
 
 // openMedia makes the media of a node.
-func openMedia(n *node.Node, cfg node.Config, r prometheus.Registerer) *cache.Media {
+func openMedia(
+	n *node.Node, cfg node.Config, m mediaConfig, r prometheus.Registerer,
+) *cache.Media {
 	return cache.New(cache.Config{
-		Node: n, Store: n.Chunks(), Clock: cfg.Clock, Logger: cfg.Logger, Metrics: r,
+		Node: n, Store: n.Chunks(), Memory: int64(m.Memory), Disk: int64(m.Cached),
+		Grace: time.Duration(m.Grace), Every: time.Duration(m.Sweep), Clock: cfg.Clock,
+		Logger: cfg.Logger, Metrics: r,
 	})
 }
 

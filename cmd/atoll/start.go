@@ -89,7 +89,7 @@ func hostOf(c config, log *slog.Logger) (hostConfig, error) {
 	}
 	h := hostConfig{
 		Config: base, peer: c.Listen.Peer, http: c.Listen.HTTP, https: c.Listen.HTTPS,
-		dns: c.Listen.DNS,
+		dns: c.Listen.DNS, storage: c.Media,
 	}
 	h.Node = atoll.NodeID(c.Region.Name + "/" + c.Name)
 	h.Lat, h.Lon = c.Region.Lat, c.Region.Lon
