@@ -29,10 +29,11 @@ type operations struct {
 }
 
 type operation struct {
-	Op    string          `json:"op" doc:"inc, add, remove, set or unset"`
-	Path  string          `json:"path" doc:"JSON Pointer (RFC 6901)"`
-	By    float64         `json:"by,omitempty" doc:"of inc; may be negative"`
-	Value json.RawMessage `json:"value,omitempty" doc:"of add, remove and set"`
+	Op     string          `json:"op" doc:"inc, add, remove, set, unset, score or unscore"`
+	Path   string          `json:"path" doc:"JSON Pointer (RFC 6901)"`
+	By     float64         `json:"by,omitempty" doc:"of inc; may be negative"`
+	Member string          `json:"member,omitempty" doc:"of score and unscore: a name in the sorted set at path, which shows as an object of numbers; a number that is written into it by any call is a score"`
+	Value  json.RawMessage `json:"value,omitempty" doc:"of add, remove, set and score; a score is a number, 1e999 is infinite"`
 }
 
 // The parameters of documents, which are headers.

@@ -126,7 +126,11 @@ func change(old map[string]any, req atoll.Write) (map[string]any, error) {
 		// The order is kept where a test can see it.
 		for _, op := range batch.Ops {
 			line := op.Op + " " + string(op.By) + string(op.Value)
-			body[op.Path[1:]] = strings.TrimSpace(fmt.Sprint(cmp.Or(body[op.Path[1:]], any("")), " ", line))
+			if op.Member != nil {
+				line += " of " + *op.Member
+			}
+			name := strings.TrimPrefix(op.Path, "/")
+			body[name] = strings.TrimSpace(fmt.Sprint(cmp.Or(body[name], any("")), " ", line))
 		}
 		return body, nil
 	}

@@ -21,14 +21,18 @@ type patchCmd struct {
 	Remove []string `sep:"none" placeholder:"/PATH=VALUE" help:"Remove from a set."`
 	Set    []string `sep:"none" placeholder:"/PATH=VALUE" help:"Set a field."`
 	Unset  []string `sep:"none" placeholder:"/PATH" help:"Remove a field."`
+
+	Score   []string `sep:"none" placeholder:"/PATH/MEMBER=N" help:"Give a member of a sorted set a score."`
+	Unscore []string `sep:"none" placeholder:"/PATH/MEMBER" help:"Remove a member of a sorted set."`
 }
 
 // operation is one entry of application/vnd.atoll.ops+json.
 type operation struct {
-	Op    string          `json:"op"`
-	Path  string          `json:"path"`
-	By    json.RawMessage `json:"by,omitempty"`
-	Value json.RawMessage `json:"value,omitempty"`
+	Op     string          `json:"op"`
+	Path   string          `json:"path"`
+	By     json.RawMessage `json:"by,omitempty"`
+	Member *string         `json:"member,omitempty"`
+	Value  json.RawMessage `json:"value,omitempty"`
 }
 
 // Run sends a merge patch, or the operations in the order of the command line;
@@ -49,7 +53,8 @@ func (c *patchCmd) Run(ctx context.Context, io *stdio, parsed *kong.Context) err
 		h.Set("Content-Type", "application/merge-patch+json")
 		body, err = readValue(io.in, c.Merge)
 	default:
-		return misuse("nothing to change: give a merge patch, or --inc, --add, --remove, --set, --unset")
+		return misuse("nothing to change: give a merge patch, or --inc, --add, --remove, --set, --unset, " +
+			"--score, --unscore")
 	}
 	if err != nil {
 		return err
@@ -75,6 +80,7 @@ func flagOrder(parsed *kong.Context) []string {
 func (c *patchCmd) operations(names []string) ([]operation, error) {
 	left := map[string][]string{
 		"inc": c.Inc, "add": c.Add, "remove": c.Remove, "set": c.Set, "unset": c.Unset,
+		"score": c.Score, "unscore": c.Unscore,
 	}
 	var ops []operation
 	for _, name := range names {
@@ -91,30 +97,45 @@ func (c *patchCmd) operations(names []string) ([]operation, error) {
 }
 
 // parseOperation reads /path=value, or /path for unset. A value that is not JSON
-// is a string: --add /tags=red needs no second pair of quotes.
+// is a string: --add /tags=red needs no second pair of quotes. The last name of a
+// score's path is the member.
 func parseOperation(name, arg string) (operation, error) {
 	op := operation{Op: name, Path: arg}
-	if name != "unset" {
+	if name != "unset" && name != "unscore" {
 		path, value, found := strings.Cut(arg, "=")
 		if !found {
 			return op, misuse("--%s %s: want /PATH=VALUE", name, arg)
 		}
-		text := json.RawMessage(value)
-		if !json.Valid(text) && name == "inc" {
-			return op, misuse("--inc %s: %q is not a number", arg, value)
-		}
-		if !json.Valid(text) {
-			text, _ = json.Marshal(value)
-		}
 		op.Path = path
-		if name == "inc" {
-			op.By = text
-		} else {
-			op.Value = text
+		if err := op.take(name, arg, value); err != nil {
+			return op, err
 		}
 	}
 	if !strings.HasPrefix(op.Path, "/") {
 		return op, misuse("--%s %s: a path is a JSON Pointer and begins with \"/\"", name, arg)
 	}
+	if name == "score" || name == "unscore" {
+		at := strings.LastIndexByte(op.Path, '/')
+		member := strings.NewReplacer("~1", "/", "~0", "~").Replace(op.Path[at+1:])
+		op.Path, op.Member = op.Path[:at], &member
+	}
 	return op, nil
+}
+
+// take reads what stands behind the path.
+func (op *operation) take(name, arg, value string) error {
+	text := json.RawMessage(value)
+	number := name == "inc" || name == "score"
+	if !json.Valid(text) && number {
+		return misuse("--%s %s: %q is not a number", name, arg, value)
+	}
+	if !json.Valid(text) {
+		text, _ = json.Marshal(value)
+	}
+	if name == "inc" {
+		op.By = text
+	} else {
+		op.Value = text
+	}
+	return nil
 }

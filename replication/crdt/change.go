@@ -29,7 +29,10 @@ func Put(e *Edit, t Tree) error {
 
 // Delete removes all that is seen of the document. Nothing stays behind but
 // what counters need to keep increments that were not seen.
-func Delete(e *Edit) { e.wipe() }
+func Delete(e *Edit) {
+	e.wipe()
+	e.boards = map[Path]struct{}{} // what comes after it begins anew
+}
 
 // MergePatch changes the document by RFC 7396: members that are null go, others
 // are merged or replace what is there; a patch that is not an object becomes
@@ -164,8 +167,12 @@ func (e *Edit) removeAll(some iter.Seq2[int, *Entry]) {
 
 // replaceable reports whether a write at x's path removes x.
 func (e *Entry) replaceable() bool {
-	return e.Kind == Register || e.Kind == Element || e.Kind == Existence && e.Path != ""
+	return e.single() || e.Kind == Element || e.Kind == Existence && e.Path != ""
 }
+
+// single reports whether e holds a cell's one value, of which concurrent ones
+// are kept.
+func (e *Entry) single() bool { return e.Kind == Register || e.Kind == Scored }
 
 // touch reports whether p is at, above or below one of paths, which are sorted
 // and none below another.
@@ -191,7 +198,11 @@ func (e *Edit) write(p Path, t Tree, sets []Path) error {
 	if _, set := slices.BinarySearch(sets, p); set && isArray(t.text) && len(t.text) > len("[]") {
 		return e.writeSet(p, items(t.text))
 	}
-	e.Add(p, Register, t.text)
+	kind := Register
+	if isNumber(t.text) && e.sorted(p) {
+		kind = Scored
+	}
+	e.Add(p, kind, t.text)
 	return nil
 }
 

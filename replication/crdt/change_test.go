@@ -90,10 +90,10 @@ func deleting(e *Edit) error {
 // cells names the live entries as "kind pointer value", in canonical order.
 func cells(d *Doc) (all []string) {
 	names := map[Kind]string{Existence: "here", Register: "reg", Element: "elem", CounterOf: "row",
-		ResetOf: "reset", Expiry: "expiry"}
+		ResetOf: "reset", Expiry: "expiry", Scored: "score"}
 	for _, x := range d.Entries {
 		s := names[x.Kind] + " " + x.Path.Pointer()
-		if x.Kind == Register || x.Kind == Element {
+		if x.single() || x.Kind == Element {
 			s += " " + string(x.Value)
 		}
 		all = append(all, s)

@@ -39,7 +39,11 @@ func (e *Entry) Replaced() (d Dot, ok bool) {
 func (d *Doc) Visible() bool { return d.live().visible() }
 
 func (e *Entry) visible() bool {
-	return e.Kind == Existence || e.Kind == Register || e.Kind == Element || e.Kind == CounterOf
+	switch e.Kind {
+	case Existence, Register, Element, CounterOf, Scored:
+		return true
+	}
+	return false
 }
 
 // Contested counts the values that concurrent writes left and that do not show:

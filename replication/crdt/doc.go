@@ -39,6 +39,7 @@ const (
 	CounterOf Kind = 4 // one origin's counter row, see Row
 	ResetOf   Kind = 5 // what a counter reset took, see Reset
 	Expiry    Kind = 6 // the document's deadline, see Deadline
+	Scored    Kind = 7 // one member of a sorted set; the value is its score, a JSON number
 )
 
 // Entry is one live value of one cell under the dot that wrote it.

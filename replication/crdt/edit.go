@@ -28,6 +28,8 @@ type Edit struct {
 	delta  Delta
 	next   uint64
 	items  map[Dot]map[string]struct{} // of arrays that were searched, by register
+	seen   []Entry                     // as the edit began
+	boards map[Path]struct{}           // the sorted sets; nil until somebody asks
 }
 
 // NewEdit begins an edit of seen, which it does not change. Its entries get the
@@ -35,6 +37,7 @@ type Edit struct {
 func NewEdit(seen Doc, key atoll.Key, origin atoll.Origin, next uint64, at hlc.Time) *Edit {
 	return &Edit{
 		live:   entries{seen: seen.Entries},
+		seen:   seen.Entries,
 		ghosts: seen.Ghosts,
 		delta:  Delta{Key: key, Dots: Run{Origin: origin, First: next}, Time: at},
 		next:   next,

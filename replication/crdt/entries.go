@@ -259,7 +259,10 @@ func (s *entries) cell(p Path) cell {
 	for _, k := range [...]struct {
 		kind Kind
 		to   *[]Entry
-	}{{Existence, &c.existence}, {Register, &c.registers}, {CounterOf, &c.counters}} {
+	}{
+		{Existence, &c.existence}, {Register, &c.registers}, {CounterOf, &c.counters},
+		{Scored, &c.registers},
+	} {
 		for _, x := range s.at(p, k.kind) {
 			if x.shows() {
 				*k.to = append(*k.to, *x)

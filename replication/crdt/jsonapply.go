@@ -50,6 +50,10 @@ func (e *Edit) apply(op *Op) error {
 	case Unset:
 		e.unset(at)
 		return nil
+	case Score:
+		return e.score(at, op.Member, op.Value.JSON(nil))
+	case Unscore:
+		return e.unscore(at, op.Member)
 	}
 	return atoll.Errorf(atoll.BadRequest, "op %q is unknown", op.Kind)
 }
@@ -57,7 +61,7 @@ func (e *Edit) apply(op *Op) error {
 // descend makes way for op where stop, which has no members, shows above its
 // path. A scalar goes with all that it hides, or that would come to light.
 func (e *Edit) descend(stop cell, op *Op) (at cell) {
-	writes := op.Kind == Inc || op.Kind == Add || op.Kind == Set
+	writes := op.Kind != Remove && op.Kind != Unset && op.Kind != Unscore
 	if writes && stop.holdsValue() {
 		e.clear(stop.path)
 	}
@@ -115,7 +119,7 @@ func (e *Edit) inc(at cell, by int64) error {
 	}
 	registers := len(at.registers) > 0
 	e.beside(at.path, e.live.near(at.path), func(x *Entry) bool {
-		return x.Kind != Register || !registers
+		return !x.single() || !registers
 	})
 	return e.Inc(at.path, by)
 }
@@ -128,7 +132,7 @@ func (e *Edit) add(at cell, text []byte) error {
 	}
 	registers := len(at.registers) > 0
 	e.beside(at.path, e.live.nearItem(at.path, text), func(x *Entry) bool {
-		return x.Kind != Register || !registers
+		return !x.single() || !registers
 	})
 	e.resetAt(at.path)
 	e.Add(at.path, Element, text)
@@ -152,7 +156,7 @@ func (e *Edit) removeFrom(at cell, text []byte) error {
 	own := latest(at.registers)
 	split := own != nil && has(own)
 	e.beside(at.path, e.live.nearItem(at.path, text), func(x *Entry) bool {
-		return x.Kind != Register || own == nil || split || has(x)
+		return !x.single() || own == nil || split || has(x)
 	})
 	e.resetAt(at.path)
 	if split {

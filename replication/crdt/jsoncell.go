@@ -8,7 +8,8 @@ import (
 )
 
 // cell is all that readers see of one path: the live entries at it, by kind,
-// and those below it. Parts may be left out to stand for one reading of many.
+// and those below it. Scores are among the registers: they read as numbers.
+// Parts may be left out to stand for one reading of many.
 type cell struct {
 	path                                     Path
 	existence, registers, elements, counters []Entry
@@ -35,6 +36,8 @@ func (e *Entry) shows() bool {
 		return true
 	case Register, Element:
 		return len(e.Value) > 0
+	case Scored:
+		return isNumber(e.Value)
 	case CounterOf:
 		_, ok := decodeRow(e.Value)
 		return ok
@@ -48,7 +51,12 @@ func cellOf(p Path, es []Entry) cell {
 	c.existence, es = cut(es, p, Existence)
 	c.registers, es = cut(es, p, Register)
 	c.elements, es = cut(es, p, Element)
-	c.counters, c.below = cut(es, p, CounterOf)
+	c.counters, es = cut(es, p, CounterOf)
+	scores, es := cut(es, p, Scored)
+	if len(scores) > 0 {
+		c.registers = slices.Concat(c.registers, scores)
+	}
+	c.below = es
 	return c
 }
 
@@ -111,6 +119,11 @@ func isArray(text []byte) bool { return text[0] == '[' }
 func (c *cell) isNumber() bool {
 	return len(c.counters) > 0 ||
 		len(c.registers) > 0 && countable(latest(c.registers).Value)
+}
+
+// holdsNumber reports whether c, which is one reading, shows as any number.
+func (c *cell) holdsNumber() bool {
+	return len(c.counters) > 0 || len(c.registers) > 0 && isNumber(latest(c.registers).Value)
 }
 
 // clashes reports whether c cannot be read as one value.

@@ -59,7 +59,7 @@ func drawPointer(t *rapid.T) (p Path) {
 
 func drawOp(t *rapid.T) Op {
 	op := Op{Path: drawPointer(t), By: 1}
-	op.Kind = rapid.SampledFrom([]OpKind{Inc, Add, Remove, Set, Unset}).Draw(t, "op")
+	op.Kind = rapid.SampledFrom([]OpKind{Inc, Add, Remove, Set, Unset, Score, Unscore}).Draw(t, "op")
 	switch op.Kind {
 	case Inc:
 		op.By = rapid.Int64Range(-3, 3).Draw(t, "by")
@@ -67,6 +67,11 @@ func drawOp(t *rapid.T) Op {
 		op.Value = jsonTree(t, drawItem(t))
 	case Set:
 		op.Value = jsonTree(t, drawJSON(t, 2))
+	case Score:
+		score := rapid.SampledFrom([]string{"1", "2.50", "-0", "1e3", "1e999"}).Draw(t, "score")
+		op.Member, op.Value = drawName(t), jsonTree(t, score)
+	case Unscore:
+		op.Member = drawName(t)
 	}
 	return op
 }
@@ -244,7 +249,7 @@ func TestLawOpsSettle(t *testing.T) {
 	law(t, func(t *rapid.T) {
 		d, op := drawDoc(t), drawOp(t)
 		e := NewEdit(d, "k", 9, 1, 9)
-		if err := ApplyOps(e, []Op{op}); err != nil || op.Kind == Remove || op.Kind == Unset {
+		if err := ApplyOps(e, []Op{op}); err != nil || removes(op) {
 			return
 		}
 		_, conflicts, _ := Render(e.Doc())
@@ -254,6 +259,10 @@ func TestLawOpsSettle(t *testing.T) {
 			}
 		}
 	})
+}
+
+func removes(op Op) bool {
+	return op.Kind == Remove || op.Kind == Unset || op.Kind == Unscore
 }
 
 // nothing stands for a path or document that is not there.
@@ -280,7 +289,7 @@ func naiveAt(t failer, v any, names []string, op Op) (after any, ok bool) {
 	}
 	obj, isObject := v.(map[string]any)
 	if !isObject {
-		if op.Kind == Remove || op.Kind == Unset {
+		if removes(op) {
 			return v, true
 		}
 		obj = map[string]any{}
@@ -311,6 +320,8 @@ func naiveHere(t failer, v any, op Op) (after any, ok bool) {
 		return nothing{}, true
 	case Inc:
 		return naiveInc(v, op.By, absent)
+	case Score, Unscore:
+		return naiveScore(t, v, op, absent)
 	case Remove:
 		if absent {
 			return v, true
@@ -318,6 +329,25 @@ func naiveHere(t failer, v any, op Op) (after any, ok bool) {
 		return slices.DeleteFunc(list, func(x any) bool { return reflect.DeepEqual(x, value) }), array
 	}
 	return append(list, value), absent || array
+}
+
+func naiveScore(t failer, v any, op Op, absent bool) (after any, ok bool) {
+	obj, object := v.(map[string]any)
+	if absent {
+		obj, object = map[string]any{}, true
+		if op.Kind == Unscore {
+			return v, true
+		}
+	}
+	was, has := obj[op.Member]
+	if _, number := was.(json.Number); !object || has && !number {
+		return v, false
+	}
+	delete(obj, op.Member)
+	if op.Kind == Score {
+		obj[op.Member] = naiveJSON(t, op.Value.JSON(nil))
+	}
+	return obj, true
 }
 
 func naiveInc(v any, by int64, absent bool) (after any, ok bool) {

@@ -3,6 +3,7 @@ package crdt
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/atolledge/atoll"
@@ -21,14 +22,18 @@ const (
 	Remove OpKind = "remove" // take Value out of the set at Path
 	Set    OpKind = "set"    // replace what is at Path by Value
 	Unset  OpKind = "unset"  // remove what is at Path
+
+	Score   OpKind = "score"   // make Member one of the sorted set at Path, with the score Value
+	Unscore OpKind = "unscore" // take Member out of the sorted set at Path
 )
 
 // Op is one operation on a document.
 type Op struct {
-	Kind  OpKind
-	Path  Path
-	By    int64 // of Inc
-	Value Tree  // of Add, Remove and Set
+	Kind   OpKind
+	Path   Path
+	By     int64  // of Inc
+	Value  Tree   // of Add, Remove, Set and Score
+	Member string // of Score and Unscore
 }
 
 // ParseOps reads {"ops":[{"op":"inc","path":"/views","by":1},…]}. Paths are
@@ -137,9 +142,8 @@ func (p *parser) skip() error {
 type rawOp struct {
 	Op
 	pointer        string
-	hasPath, hasBy bool
-	hasValue       bool
-	cells, deepest int // of the value
+	has            map[string]bool // the members that it names
+	cells, deepest int             // of the value
 }
 
 func (p *parser) op() (Op, error) {
@@ -152,7 +156,7 @@ func (p *parser) op() (Op, error) {
 	if err := p.open(3); err != nil {
 		return Op{}, err
 	}
-	raw := rawOp{Op: Op{By: 1}}
+	raw := rawOp{Op: Op{By: 1}, has: make(map[string]bool, 4)}
 	for p.dec.PeekKind() != '}' {
 		if err := p.opMember(&raw); err != nil {
 			return Op{}, err
@@ -172,21 +176,22 @@ func (p *parser) opMember(raw *rawOp) error {
 	if err != nil {
 		return err
 	}
+	raw.has[name] = true
 	switch name {
 	case "op":
 		s, err := p.string(name)
 		raw.Kind = OpKind(s)
 		return err
 	case "path":
-		raw.hasPath = true
 		raw.pointer, err = p.string(name)
 		return err
+	case "member":
+		raw.Member, err = p.string(name)
+		return err
 	case "by":
-		raw.hasBy = true
 		raw.By, err = p.integer(name)
 		return err
 	case "value":
-		raw.hasValue = true
 		cells := p.cells
 		p.deepest = 0
 		raw.Value, err = p.tree(0, 0)
@@ -194,7 +199,7 @@ func (p *parser) opMember(raw *rawOp) error {
 		return err
 	}
 	return atoll.Errorf(atoll.BadRequest, "unknown member %q", name).
-		WithHint("members are op, path, by and value")
+		WithHint("members are op, path, by, member and value")
 }
 
 func (p *parser) string(name string) (string, error) {
@@ -219,28 +224,50 @@ func (p *parser) integer(name string) (int64, error) {
 	return n, nil
 }
 
+// needs returns the members beside op and path without which an operation is
+// not understood, and those that it may have; ok is false when it is unknown.
+func (k OpKind) needs() (must, may []string, ok bool) {
+	switch k {
+	case Inc:
+		return nil, []string{"by"}, true
+	case Add, Remove, Set:
+		return []string{"value"}, nil, true
+	case Unset:
+		return nil, nil, true
+	case Score:
+		return []string{"member", "value"}, nil, true
+	case Unscore:
+		return []string{"member"}, nil, true
+	}
+	return nil, nil, false
+}
+
 // check refuses members that do not go together and reads the pointer.
 func (r *rawOp) check() error {
-	switch r.Kind {
-	case Inc, Unset:
-		if r.hasValue {
-			return atoll.Errorf(atoll.BadRequest, "%s takes no \"value\"", r.Kind)
-		}
-	case Add, Remove, Set:
-		if !r.hasValue {
-			return atoll.Errorf(atoll.BadRequest, "%s needs a \"value\"", r.Kind)
-		}
-	case "":
+	must, may, known := r.Kind.needs()
+	switch {
+	case r.Kind == "":
 		return wantOps("member \"op\" is missing")
-	default:
+	case !known:
 		return atoll.Errorf(atoll.BadRequest, "op %q is unknown", r.Kind).
-			WithHint("operations are inc, add, remove, set and unset")
+			WithHint("operations are inc, add, remove, set, unset, score and unscore")
 	}
-	if r.hasBy && r.Kind != Inc {
-		return atoll.Errorf(atoll.BadRequest, "%s takes no \"by\"", r.Kind)
+	for _, name := range [...]string{"by", "member", "value"} {
+		needed := slices.Contains(must, name)
+		if needed && !r.has[name] {
+			return atoll.Errorf(atoll.BadRequest, "%s needs a %q", r.Kind, name)
+		}
+		if r.has[name] && !needed && !slices.Contains(may, name) {
+			return atoll.Errorf(atoll.BadRequest, "%s takes no %q", r.Kind, name)
+		}
 	}
-	if !r.hasPath {
+	if !r.has["path"] {
 		return atoll.Errorf(atoll.BadRequest, "member \"path\" is missing")
+	}
+	if r.Kind == Score {
+		if err := wantsScore(r.Value); err != nil {
+			return err
+		}
 	}
 	path, ok := ParsePointer(r.pointer)
 	if !ok {
@@ -253,9 +280,13 @@ func (r *rawOp) check() error {
 
 // fits holds the operation's result to the limits of a document.
 func (p *parser) fits(r *rawOp) error {
-	if len(r.Path.Names())+r.deepest > MaxDepth {
+	depth, path := len(r.Path.Names())+r.deepest, len(r.Path)
+	if r.Kind == Score {
+		depth, path = depth+1, path+nameSize(r.Member)
+	}
+	if depth > MaxDepth {
 		return atoll.Errorf(atoll.TooLarge, "the document would be more than %d deep", MaxDepth).
 			WithLimit("document depth", MaxDepth)
 	}
-	return p.count(0, r.cells*len(r.Path))
+	return p.count(0, r.cells*path)
 }

@@ -16,7 +16,9 @@ func TestParseOps(t *testing.T) {
 		{"op":"add","value":{"b":1,"a":[ 2 ]},"path":"/a~1b/~0"},
 		{"op":"remove","path":"/tags","value":null},
 		{"op":"set","path":"","value":{}},
-		{"op":"unset","path":"/"}
+		{"op":"unset","path":"/"},
+		{"op":"score","path":"/b","member":"a/b","value":-1e999},
+		{"op":"unscore","member":"","path":"/b"}
 	]}`))
 	if err != nil {
 		t.Fatal(err)
@@ -24,9 +26,13 @@ func TestParseOps(t *testing.T) {
 	want := []string{
 		`inc "/views" -12 {}`, `inc "/views" 1 {}`, `add "/a~1b/~0" 1 {"a":[2],"b":1}`,
 		`remove "/tags" 1 null`, `set "" 1 {}`, `unset "/" 1 {}`,
+		`score "/b" 1 -1e999 a/b`, `unscore "/b" 1 {} `,
 	}
 	for i, op := range ops {
 		got := fmt.Sprintf("%s %q %d %s", op.Kind, op.Path.Pointer(), op.By, op.Value.JSON(nil))
+		if op.Kind == Score || op.Kind == Unscore {
+			got += " " + op.Member
+		}
 		if i >= len(want) || got != want[i] {
 			t.Errorf("operation %d is %s", i, got)
 		}
@@ -84,6 +90,29 @@ func TestParseOpsRefuses(t *testing.T) {
 		},
 		"add by": {
 			one(`{"op":"add","path":"/a","value":1,"by":1}`), `add takes no "by"`, atoll.BadRequest, 0,
+		},
+		"score no member": {
+			one(`{"op":"score","path":"/a","value":1}`), `score needs a "member"`, atoll.BadRequest, 0,
+		},
+		"score text": {
+			one(`{"op":"score","path":"/a","member":"m","value":"1"}`), "a score is a number",
+			atoll.BadRequest, 0,
+		},
+		"score object": {
+			one(`{"op":"score","path":"/a","member":"m","value":{}}`), "a score is a number",
+			atoll.BadRequest, 0,
+		},
+		"unscore value": {
+			one(`{"op":"unscore","path":"/a","member":"m","value":1}`), `unscore takes no "value"`,
+			atoll.BadRequest, 0,
+		},
+		"member number": {
+			one(`{"op":"unscore","path":"/a","member":1}`), `"member" is not a string`,
+			atoll.BadRequest, 0,
+		},
+		"set member": {
+			one(`{"op":"set","path":"/a","member":"m","value":1}`), `set takes no "member"`,
+			atoll.BadRequest, 0,
 		},
 		"add nothing": {one(`{"op":"add","path":"/a"}`), `add needs a "value"`, atoll.BadRequest, 0},
 		"set nothing": {one(`{"op":"set","path":"/a"}`), `set needs a "value"`, atoll.BadRequest, 0},
@@ -228,6 +257,11 @@ func writeOps(ops []Op) []byte {
 			b = fmt.Appendf(b, `,"by":%d`, op.By)
 		case Add, Remove, Set:
 			b = op.Value.JSON(append(b, `,"value":`...))
+		case Score:
+			b = appendName(append(b, `,"member":`...), op.Member)
+			b = op.Value.JSON(append(b, `,"value":`...))
+		case Unscore:
+			b = appendName(append(b, `,"member":`...), op.Member)
 		}
 		b = append(b, '}')
 	}

@@ -24,12 +24,17 @@ type decimal struct {
 // countable reports whether a counter can be added to the JSON text of a value:
 // whether it is a number within the limits above.
 func countable(text []byte) bool {
-	if len(text) == 0 || len(text) > maxNumberText || text[0] != '-' && !digit(text[0]) {
+	if !isNumber(text) || len(text) > maxNumberText {
 		return false
 	}
 	_, e, _ := cutExponent(text)
 	n, err := strconv.Atoi(e)
 	return e == "" || err == nil && -maxExponent <= n && n <= maxExponent
+}
+
+// isNumber reports whether the JSON text of a value is a number.
+func isNumber(text []byte) bool {
+	return len(text) > 0 && (text[0] == '-' || digit(text[0]))
 }
 
 func digit(c byte) bool { return '0' <= c && c <= '9' }

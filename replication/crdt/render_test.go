@@ -16,7 +16,7 @@ import (
 func live(t *testing.T, lines ...string) (d Doc) {
 	t.Helper()
 	kinds := map[string]Kind{"here": Existence, "reg": Register, "elem": Element, "row": CounterOf,
-		"reset": ResetOf, "expiry": Expiry, "future": 77}
+		"reset": ResetOf, "expiry": Expiry, "score": Scored, "future": 77}
 	for i, line := range lines {
 		f := append(strings.SplitN(line, " ", 5), "")
 		var at, origin, n uint64
@@ -90,6 +90,17 @@ func TestRender(t *testing.T) {
 			[]string{"reg /n 9 1 1", "reg /n 8 2 5", "row /n 1 2 4"},
 			`{"n":5}`, []string{"register /n: 1@9.1* 5@8.2"},
 		},
+		"scores": {[]string{"score /b/x 1 1 2.50", "score /b/a 1 1 -1e999"}, `{"b":{"a":-1e999,"x":2.50}}`, nil},
+		"latest score": {
+			[]string{"score /b/x 2 1 1", "score /b/x 1 2 2", "score /b/x 1 3 1"},
+			`{"b":{"x":1}}`, []string{"register /b/x: 1@2.1* 2@1.2"},
+		},
+		"score and counter": {[]string{"score /b/x 2 1 1.5", "row /b/x 1 2 2"}, `{"b":{"x":3.5}}`, nil},
+		"score beats text": {
+			[]string{"score /b/x 2 1 1", `reg /b/x 1 2 "x"`},
+			`{"b":{"x":1}}`, []string{`register /b/x: 1@2.1* "x"@1.2`},
+		},
+		"no score": {[]string{"here  1 1", "score /b/x 2 1 x"}, "{}", nil},
 		"text beats counter": {
 			[]string{`reg /n 9 1 "x"`, "row /n 1 2 4"},
 			`{"n":"x"}`, []string{`kind-clash /n: "x"@9.1* 4@1.2`},
