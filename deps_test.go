@@ -86,6 +86,7 @@ var owners = []owner{
 	},
 	{"github.com/miekg/dns/...", []string{"geodns"}, 1, "to be archived: kept behind one file"},
 	{"github.com/golang/groupcache/...", []string{"cache"}, 0, "four traps, closed in one place"},
+	{"github.com/klauspost/compress/...", []string{"node/transport"}, 0, "what travels far is packed there"},
 	{"github.com/alecthomas/kong/...", []string{"cmd/atoll"}, 0, "flags belong to the command"},
 	{"github.com/goccy/go-yaml/...", []string{"cmd/atoll", "sim/..."}, 0, "config and scenarios"},
 	{"testing/...", nil, 0, "test helpers stay in tests"},

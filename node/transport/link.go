@@ -41,6 +41,19 @@ func newLink(t *Transport, conn *quic.Conn, peer Peer, dialer atoll.NodeID) *lin
 	return l
 }
 
+// inflow returns a reader of frames that the peer sends.
+func (l *link) inflow(r io.Reader) inflow {
+	return inflow{frames: wire.NewReader(r, wire.MaxFrame), packer: l.t.packer}
+}
+
+// outflow returns what packs the frames to the peer, nil for nothing.
+func (l *link) outflow() *packer {
+	if l.peer.Region == l.t.cfg.Hello.Region || l.peer.Terms.Features&wire.FeaturePacked == 0 {
+		return nil
+	}
+	return l.t.packer
+}
+
 // close ends the connection and tells the peer why. It returns when the packet
 // is out; run cleans up.
 func (l *link) close(code quic.ApplicationErrorCode, why string) {
@@ -139,7 +152,7 @@ func (l *link) readLane(stream *quic.ReceiveStream) {
 	if !l.isReady() {
 		return
 	}
-	frames := wire.NewReader(stream, wire.MaxFrame)
+	frames := l.inflow(stream)
 	for {
 		typ, body, err := frames.Next()
 		if err != nil {
@@ -166,8 +179,11 @@ func (l *link) writeLane(which Lane) {
 	}
 	stream.SetPriority(laneUrgencies[which], true)
 	batch, n := []byte{laneKinds[which]}, 0
+	packer := l.outflow()
+	var packed, scratch []byte
 	for {
-		if _, err := stream.Write(batch); err != nil {
+		packed, scratch = packer.pack(batch, scratch)
+		if _, err := stream.Write(packed); err != nil {
 			lost = n
 			return
 		}
@@ -206,9 +222,9 @@ func (l *link) serve(stream *quic.Stream) {
 		reset(stream, streamRefused)
 	case !l.isReady():
 	case kind[0] == kindPull:
-		l.answer(stream, l.t.cfg.Handler.Pull)
+		l.answer(stream, l.t.cfg.Handler.Pull, l.outflow())
 	case kind[0] == kindCall:
-		l.answer(stream, l.t.cfg.Handler.Call)
+		l.answer(stream, l.t.cfg.Handler.Call, nil) // media seldom compress
 	case kind[0] == kindGossip:
 		l.gossip(stream)
 	default:

@@ -18,6 +18,9 @@ import (
 //	uni stream   kind 4, frames without end (the control lane)
 //	             kind 5, frames without end (the eager lane)
 //	datagram     pool 1, bytes: pool 0 is the Handler's, others memberlist's
+//
+// On lanes and in pulls, frames to a peer in another region that has the feature
+// may be packed: one frame holds them, compressed.
 const (
 	alpn = "atoll/1"
 

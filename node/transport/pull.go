@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +19,7 @@ var errRequest = errors.New("a pull's request is too large")
 type PullStream struct {
 	ctx    context.Context
 	stream *quic.Stream
-	frames *wire.Reader
+	frames inflow
 	stop   func() bool
 }
 
@@ -58,7 +57,7 @@ func (t *Transport) open(
 	if err != nil {
 		return nil, atoll.Errorf(atoll.BehindSession, "open a pull from %s", to).Because(err)
 	}
-	p := &PullStream{ctx: ctx, stream: stream, frames: wire.NewReader(stream, wire.MaxFrame)}
+	p := &PullStream{ctx: ctx, stream: stream, frames: l.inflow(stream)}
 	p.stop = context.AfterFunc(ctx, func() { reset(stream, streamDone) })
 	if err := p.ask(kind, request); err != nil {
 		p.Close()
@@ -96,7 +95,9 @@ func (p *PullStream) Close() {
 // PullWriter takes the answer to a pull. It belongs to the Pull call that it
 // was given to and gathers frames into larger writes.
 type PullWriter struct {
-	w       *bufio.Writer
+	w       io.Writer
+	packer  *packer // nil: frames go as they are
+	frames  []byte  // gathered
 	scratch []byte
 }
 
@@ -106,8 +107,14 @@ func (w *PullWriter) Frame(t wire.Type, body []byte) error {
 	if len(body) > wire.MaxFrame {
 		return fmt.Errorf("%w: %d bytes", wire.ErrTooLarge, len(body))
 	}
-	w.scratch = wire.AppendHeader(w.scratch[:0], t, len(body))
-	if _, err := w.w.Write(w.scratch); err != nil {
+	w.frames = wire.AppendHeader(w.frames, t, len(body))
+	if len(body) < pullBuffer || w.packer != nil {
+		if w.frames = append(w.frames, body...); len(w.frames) < pullBuffer {
+			return nil
+		}
+		return w.Flush()
+	}
+	if err := w.Flush(); err != nil { // not copied: it goes from where it is
 		return err
 	}
 	_, err := w.w.Write(body)
@@ -115,13 +122,22 @@ func (w *PullWriter) Frame(t wire.Type, body []byte) error {
 }
 
 // Flush sends what was gathered, for an answer that comes slowly.
-func (w *PullWriter) Flush() error { return w.w.Flush() }
+func (w *PullWriter) Flush() error {
+	var packed []byte
+	packed, w.scratch = w.packer.pack(w.frames, w.scratch)
+	_, err := w.w.Write(packed)
+	if w.frames = w.frames[:0]; cap(w.frames) > keepBuffer {
+		w.frames = nil
+	}
+	return err
+}
 
 // answerer is Handler.Pull or Handler.Call.
 type answerer func(context.Context, atoll.NodeID, []byte, *PullWriter) error
 
-// answer serves one pull or call of the peer.
-func (l *link) answer(stream *quic.Stream, handle answerer) {
+// answer serves one pull or call of the peer. Without a packer, frames go as they
+// are.
+func (l *link) answer(stream *quic.Stream, handle answerer, packer *packer) {
 	request, err := io.ReadAll(io.LimitReader(stream, MaxPullRequest+1))
 	switch {
 	case err != nil:
@@ -135,7 +151,7 @@ func (l *link) answer(stream *quic.Stream, handle answerer) {
 		reset(stream, streamRefused)
 		return
 	}
-	w := &PullWriter{w: bufio.NewWriterSize(stream, pullBuffer)}
+	w := &PullWriter{w: stream, packer: packer}
 	err = handle(stream.Context(), l.peer.Node, request, w)
 	if err == nil {
 		err = w.Flush()

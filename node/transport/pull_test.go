@@ -116,7 +116,7 @@ func TestPullHoldsTheWriterBackAndStopsIt(t *testing.T) {
 	stopped := make(chan error, 1)
 	w := sea.start("washington/1")
 	f := sea.start("frankfurt/1", answers(func(ctx context.Context, _ []byte, w *PullWriter) error {
-		body := make([]byte, 64<<10)
+		body := noise(64 << 10)
 		for {
 			if err := w.Frame(9, body); err != nil {
 				stopped <- err
@@ -189,13 +189,14 @@ func TestPullEndsWithItsContextAndWithTheConnection(t *testing.T) {
 // frames to a write.
 func TestAFullLaneRefusesAndLosesNothingElse(t *testing.T) {
 	sea := newSea(t)
+	const first = 1000 // type of frame: none that the transport reads itself
 	gate := make(chan struct{})
 	var got, next atomic.Int64
 	w := sea.start("washington/1")
-	f := sea.start("frankfurt/1", func(c *Config, _ *island) {
+	f := sea.start("washington/2", func(c *Config, _ *island) {
 		c.Handler.Frame = func(_ atoll.NodeID, typ wire.Type, b []byte) {
 			<-gate
-			if int64(typ) != next.Add(1) || len(b) != 32<<10 {
+			if int64(typ) != first+next.Add(1) || len(b) != 32<<10 {
 				t.Errorf("frame %d of %d bytes, want number %d", typ, len(b), next.Load())
 			}
 			got.Add(1)
@@ -203,7 +204,7 @@ func TestAFullLaneRefusesAndLosesNothingElse(t *testing.T) {
 	})
 	w.meets(f)
 	body, sent := make([]byte, 32<<10), 0
-	for w.Send("frankfurt/1", Eager, wire.Type(sent+1), body) {
+	for w.Send("washington/2", Eager, wire.Type(first+sent+1), body) {
 		sent++
 	}
 	if bytes := sent * len(body); bytes > laneLimits[Eager].bytes+streamWindow+1<<20 {

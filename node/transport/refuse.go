@@ -41,6 +41,7 @@ type metrics struct {
 	dropped  *prometheus.CounterVec
 	frames   *prometheus.CounterVec
 	writes   *prometheus.CounterVec
+	packed   *prometheus.CounterVec
 	dials    prometheus.Counter
 	peers    prometheus.Gauge
 	queues   []prometheus.Collector // of watch
@@ -60,6 +61,8 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 		frames: vec("atoll_transport_frames_total", "Frames handed to QUIC, by lane.", "lane"),
 		writes: vec("atoll_transport_writes_total",
 			"Writes to QUIC, by lane: all frames that wait go in one.", "lane"),
+		packed: vec("atoll_transport_packed_bytes_total",
+			"Bytes of frames to other regions that were compressed, before and after.", "when"),
 		dials: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "atoll_transport_dial_failures_total", Help: "Dials that led to no connection."}),
 		peers: prometheus.NewGauge(prometheus.GaugeOpts{
@@ -98,7 +101,7 @@ func (m *metrics) register(list []prometheus.Collector) error {
 
 func (m *metrics) all() []prometheus.Collector {
 	return append([]prometheus.Collector{
-		m.refused, m.dropped, m.frames, m.writes, m.dials, m.peers,
+		m.refused, m.dropped, m.frames, m.writes, m.packed, m.dials, m.peers,
 	}, m.queues...)
 }
 

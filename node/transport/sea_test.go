@@ -81,6 +81,13 @@ func (s *sea) config(node atoll.NodeID) Config {
 	}
 }
 
+// noise is bytes that do not compress.
+func noise(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(b)
+	return b
+}
+
 func originOf(node atoll.NodeID) atoll.Origin {
 	var o atoll.Origin = 7
 	for _, c := range []byte(node) {

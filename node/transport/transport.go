@@ -93,6 +93,7 @@ type Transport struct {
 	cfg        Config
 	quic       *quic.Transport
 	metrics    *metrics
+	packer     *packer
 	refusals   refusals
 	handshakes atomic.Int32 // incoming ones under way
 	trust      atomic.Pointer[trust]
@@ -126,8 +127,13 @@ func New(cfg Config) (*Transport, error) {
 	if err != nil {
 		return nil, atoll.Errorf(atoll.Internal, "register the transport's metrics").Because(err)
 	}
+	pack, err := newPacker(m)
+	if err != nil {
+		return nil, atoll.Errorf(atoll.Internal, "set up compression").Because(err)
+	}
+	cfg.Hello.Features |= wire.FeaturePacked
 	t := &Transport{
-		cfg: cfg, metrics: m,
+		cfg: cfg, metrics: m, packer: pack,
 		refusals: refusals{metrics: m, log: cfg.Logger},
 		changed:  make(chan struct{}, 1),
 		links:    map[atoll.NodeID]*link{}, names: map[string]atoll.NodeID{},

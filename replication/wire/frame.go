@@ -29,7 +29,8 @@ type Type uint64
 
 // The types of frame. Numbers are never reused. 2..31 belong to replication.
 const (
-	TypeHello Type = 1 // Hello, the first frame in each direction
+	TypeHello  Type = 1  // Hello, the first frame in each direction
+	TypePacked Type = 64 // frames, compressed by zstd (RFC 8878); none of them is packed
 )
 
 // Limits of frames, in bytes.

@@ -109,8 +109,14 @@ func (d *decoder) err(what string) error {
 
 // One takes the one frame that a datagram holds. The body aliases b.
 func One(b []byte) (Type, []byte, error) {
+	t, body, _, err := Cut(b)
+	return t, body, err
+}
+
+// Cut takes the first frame off b and returns the rest; both alias b.
+func Cut(b []byte) (t Type, body, rest []byte, err error) {
 	d := decoder{b: b}
-	t := Type(d.uvarint())
-	body := d.string()
-	return t, body, d.err("datagram")
+	t = Type(d.uvarint())
+	body = d.string()
+	return t, body, d.b, d.err("frame")
 }

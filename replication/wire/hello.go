@@ -22,8 +22,13 @@ const (
 )
 
 // Features are optional abilities, a bit each. Two nodes use those that both
-// have. No bit is given out yet.
+// have.
 type Features uint64
+
+// The features. Bits are never reused.
+const (
+	FeaturePacked Features = 1 << 0 // reads TypePacked frames on lanes and in pulls
+)
 
 // ClusterID names a cluster: names may repeat in the world, fingerprints do not.
 type ClusterID struct {
