@@ -40,11 +40,17 @@ type dice uint64
 
 // throw returns a number from 0 to n-1; 0 when n is not positive.
 func (d *dice) throw(n int64) int64 {
-	*d = dice(mix(uint64(*d) + 0x9e3779b97f4a7c15))
+	b := d.bits()
 	if n <= 1 {
 		return 0
 	}
-	return int64(uint64(*d) % uint64(n))
+	return int64(b % uint64(n))
+}
+
+// bits returns 64 random bits.
+func (d *dice) bits() uint64 {
+	*d = dice(mix(uint64(*d) + 0x9e3779b97f4a7c15))
+	return uint64(*d)
 }
 
 // in reports whether an event of so many parts per million happens.

@@ -3,6 +3,7 @@ package sim
 import (
 	"github.com/atolledge/atoll"
 	"github.com/atolledge/atoll/replication"
+	"github.com/atolledge/atoll/sim/dist"
 )
 
 // The network's times, in virtual microseconds but for maxDelay.
@@ -24,6 +25,7 @@ type link struct {
 // pair is what two nodes are to each other.
 type pair struct {
 	whole bool   // both run and hear each other
+	apart bool   // no link of the overlay is between them
 	epoch uint64 // of whole
 }
 
@@ -31,6 +33,7 @@ type pair struct {
 type network struct {
 	links []link
 	pairs []pair
+	extra *dist.Dist // of delays, nil without
 }
 
 func (w *world) link(a, b int32) *link { return &w.net.links[int(a)*len(w.nodes)+int(b)] }
@@ -54,6 +57,9 @@ func (w *world) delay(a, b int32, d *dice) int64 {
 	if d.in(w.plan.Links.Late) {
 		t += 3 * w.rtt(a, b)
 	}
+	if w.net.extra != nil {
+		t += w.net.extra.Draw(d.bits(), d.bits()) / 1000
+	}
 	return max(t, 1)
 }
 
@@ -66,6 +72,7 @@ func (w *world) send(n *node, sends []replication.Send) {
 		if n.peers[to] == 0 || l.cuts > 0 {
 			continue
 		}
+		w.traffic.send(sends[i].Message)
 		d := w.chance.draw(ofLink, uint64(n.index), uint64(to), l.sent)
 		lost, twice := d.in(w.plan.Links.Loss), d.in(w.plan.Links.Dup)
 		e := event{kind: evMessage, run: n.peers[to], node: to, peer: n.index,
@@ -111,6 +118,7 @@ func (w *world) openPull(n *node, o *replication.OpenPull) {
 		w.giveUp(s)
 		return
 	}
+	w.traffic.send(o.Pull)
 	w.queue.push(event{at: w.now + w.delay(n.index, source.index, &s.dice), kind: evAsk,
 		node: source.index, peer: n.index, ref: s})
 }
@@ -166,6 +174,7 @@ func (w *world) piece(s *stream) {
 	s.breaks--
 	m := s.answer[0]
 	s.answer = s.answer[1:]
+	w.traffic.send(m)
 	w.do(n, replication.PullEvent{Session: s.session, Message: m})
 	if len(s.answer) > 0 {
 		w.nextPiece(s, pieceTime+s.dice.throw(pieceTime))
@@ -185,6 +194,9 @@ func (w *world) reconsider(n *node) {
 // and the wait for silence to be noticed where they no longer can.
 func (w *world) reconsiderPair(a, b *node) {
 	p := w.pair(a.index, b.index)
+	if p.apart {
+		return
+	}
 	cut := w.link(a.index, b.index).cuts+w.link(b.index, a.index).cuts > 0
 	whole := a.up && b.up && !cut
 	if whole == p.whole {

@@ -78,6 +78,11 @@ func (w *world) start(n *node) {
 	for _, m := range w.nodes {
 		all.Members = append(all.Members, m.member)
 	}
+	for _, l := range w.plan.Overlay {
+		all.Links = append(all.Links, replication.Link{
+			A: w.nodes[l[0]].member.Origin, B: w.nodes[l[1]].member.Origin,
+		})
+	}
 	w.do(n, all)
 	w.reconsider(n)
 }

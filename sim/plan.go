@@ -18,6 +18,7 @@ import (
 
 	"github.com/atolledge/atoll"
 	"github.com/atolledge/atoll/sim/check"
+	"github.com/atolledge/atoll/sim/dist"
 )
 
 // planVersion is the version of the Plan format.
@@ -42,8 +43,13 @@ type Plan struct {
 	Nodes    []Node   `json:"nodes"`
 	// RTT is the round trip between regions, by their places in Regions. Within a
 	// region it is localRTT.
-	RTT      [][]int64        `json:"rtt_ms"`
+	RTT [][]int64 `json:"rtt_ms"`
+	// Overlay is who speaks to whom, by their places in Nodes; without it, all to
+	// all.
+	Overlay  [][2]int         `json:"overlay,omitempty"`
 	Links    Links            `json:"links"`
+	Delay    dist.Spec        `json:"delay,omitempty"`   // beyond half the round trip and the jitter
+	Traffic  bool             `json:"traffic,omitempty"` // asks for Result.Traffic
 	Workload Workload         `json:"workload"`
 	Faults   []Fault          `json:"faults"`
 	Chaos    int64            `json:"chaos_ms"`
@@ -90,10 +96,12 @@ type Mix struct {
 	Remove int `json:"remove" yaml:"remove"` // the same
 	Delete int `json:"delete" yaml:"delete"` // the document
 	Reset  int `json:"reset" yaml:"reset"`   // the counter
+	// Grow adds a member to a set that nobody else adds.
+	Grow int `json:"grow,omitempty" yaml:"grow"`
 }
 
 func (m Mix) weights() []int {
-	return []int{m.Put, m.Patch, m.Inc, m.Add, m.Remove, m.Delete, m.Reset}
+	return []int{m.Put, m.Patch, m.Inc, m.Add, m.Remove, m.Delete, m.Reset, m.Grow}
 }
 
 // The kinds of Fault.
@@ -151,7 +159,7 @@ func (p *Plan) Check() error {
 	if p.Chaos < 0 || p.Chaos > limit || p.Settle < 1 || p.Settle > limit {
 		return bad("phases of %d and %d ms, want up to %d", p.Chaos, p.Settle, limit)
 	}
-	for _, check := range []func() error{p.checkNodes, p.checkLinks, p.checkWork, p.checkFaults} {
+	for _, check := range []func() error{p.checkNodes, p.checkOverlay, p.checkLinks, p.checkWork, p.checkFaults} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -189,6 +197,9 @@ func (p *Plan) checkLinks() error {
 		if v < 0 || v > million {
 			return bad("%d parts per million", v)
 		}
+	}
+	if _, err := p.delay(); err != nil {
+		return err
 	}
 	if l.Jitter < 0 || l.Jitter > maxDelay {
 		return bad("jitter of %d ms, want 0 to %d", l.Jitter, maxDelay)

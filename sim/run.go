@@ -39,6 +39,7 @@ type Result struct {
 	Messages    uint64        // that arrived
 	Pulls       uint64
 	FullPulls   uint64
+	Traffic     *Traffic          // what crossed the links, if the plan asks for it
 	Violations  []check.Violation // in order of time, the first 100
 	Moments     []Moment          // in order of time
 }
@@ -73,6 +74,7 @@ type world struct {
 	trace      *xxhash.Digest
 	buf        []byte
 
+	traffic                 *Traffic
 	events, delivered, full uint64
 	writes, acked, lost     int
 	stats                   replication.Stats
@@ -105,6 +107,7 @@ func newWorld(p *Plan, f flaws) *world {
 	w := &world{plan: p, chance: chance(p.Seed), flaws: f, byID: index(p.Nodes),
 		active: make([]bool, len(p.Faults)), trace: xxhash.New(), work: newWork(&p.Workload),
 		net: network{links: make([]link, n*n), pairs: make([]pair, n*n)}}
+	w.connectable()
 	for i, spec := range p.Nodes {
 		w.addNode(i, spec)
 		w.regions = append(w.regions, p.region(spec.ID))
@@ -238,7 +241,7 @@ func (w *world) result() *Result {
 		Virtual: w.elapsed(), Writes: w.writes, Acked: w.acked, Lost: w.lost,
 		ConvergedIn: time.Duration(w.agreedAt-w.calmAt) * time.Microsecond,
 		Messages:    w.delivered, Pulls: w.stats.Pulls, FullPulls: w.full,
-		Violations: w.violations, Moments: w.moments,
+		Traffic: w.traffic, Violations: w.violations, Moments: w.moments,
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/atolledge/atoll"
 	"github.com/atolledge/atoll/sim/check"
+	"github.com/atolledge/atoll/sim/dist"
 )
 
 // Scenario is what a scenario file says, in YAML with strict keys. Durations are
@@ -37,6 +38,10 @@ type Topology struct {
 	// RTT is the round trip between two regions in ms, such as
 	// {frankfurt-tokyo: 229}. Pairs that are not named have to be built-in cities.
 	RTT map[string]int64 `yaml:"rtt"`
+	// Overlay lists the neighbours of each node by their places, from 0, among all
+	// in order of region and number: [[1], [0, 2], [1]] is a line of three. Nodes
+	// speak to their neighbours only. Without it, all speak to all.
+	Overlay [][]int `yaml:"overlay"`
 	// Skew is how far clocks may be off at most, ahead or behind.
 	Skew Span `yaml:"skew"`
 	// Disk is what a synced commit takes; without it, 0.3 ms.
@@ -50,6 +55,11 @@ type LinkSpec struct {
 	Dup    string `yaml:"dup"`    // of messages: these arrive twice
 	Late   string `yaml:"late"`   // of messages: these are overtaken
 	Break  string `yaml:"break"`  // of answers to pulls: these break off
+	// Delay is a distribution of what a message takes beyond half the round trip
+	// (0.5 ms within a region) and the jitter.
+	Delay dist.Spec `yaml:"delay"`
+	// Traffic counts what crosses the links: copies of changes, and bytes.
+	Traffic bool `yaml:"traffic"`
 }
 
 // WorkSpec is what clients do.
@@ -144,7 +154,33 @@ func (s *Scenario) topology(p *Plan) error {
 				Skew: d.throw(2*skew+1) - skew})
 		}
 	}
+	if err := s.overlay(p); err != nil {
+		return err
+	}
 	return s.distances(p)
+}
+
+// overlay makes links of lists of neighbours, which have to agree.
+func (s *Scenario) overlay(p *Plan) error {
+	lists := s.Topology.Overlay
+	if len(lists) != 0 && len(lists) != len(p.Nodes) {
+		return bad("topology.overlay has %d lists for %d nodes", len(lists), len(p.Nodes))
+	}
+	for a, list := range lists {
+		for i, b := range list {
+			switch {
+			case b < 0 || b >= len(lists) || b == a || slices.Contains(list[:i], b):
+				return bad("topology.overlay[%d]: %d, want other nodes' places, each once", a, b).
+					WithHint(fmt.Sprintf("places are 0 to %d, in order of region and number", len(lists)-1))
+			case !slices.Contains(lists[b], a):
+				return bad("topology.overlay: %d names %d, which does not name it", a, b).
+					WithHint("links are two-way: both ends list each other")
+			case a < b:
+				p.Overlay = append(p.Overlay, [2]int{a, b})
+			}
+		}
+	}
+	return nil
 }
 
 func (s *Scenario) distances(p *Plan) error {
@@ -179,7 +215,7 @@ func (s *Scenario) distances(p *Plan) error {
 
 func (s *Scenario) links(p *Plan) (err error) {
 	l := &s.Links
-	p.Links.Jitter = l.Jitter.ms()
+	p.Links.Jitter, p.Delay, p.Traffic = l.Jitter.ms(), l.Delay, l.Traffic
 	for _, part := range []struct {
 		key, text string
 		to        *int64

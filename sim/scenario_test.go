@@ -127,6 +127,14 @@ func TestUnplannable(t *testing.T) {
 		{"  rtt:", "  skew: -1s\n  rtt:", `topology.skew`},
 		{"  rtt:", "  disk: 2m\n  rtt:", `disk of 120000 ms`},
 		{"phases", "checks: [luck]\nphases", `unknown check "luck"`},
+		{"phases", "links: {delay: [{share: 50%, fixed: 1}]}\nphases", "links.delay: the shares are 50%"},
+		{"phases", "links: {delay: [{exp: {rate: fast}}]}\nphases", `links.delay[0]: exp.rate: "fast"`},
+		{"  rtt:", "  overlay: [[1], [0]]\n  rtt:", "topology.overlay has 2 lists for 3 nodes"},
+		{"  rtt:", "  overlay: [[1], [0], [2]]\n  rtt:", "topology.overlay[2]: 2, want other nodes"},
+		{"  rtt:", "  overlay: [[1, 1], [0], []]\n  rtt:", "topology.overlay[0]: 1, want other nodes"},
+		{"  rtt:", "  overlay: [[3], [0], []]\n  rtt:", "topology.overlay[0]: 3, want other nodes"},
+		{"  rtt:", "  overlay: [[1], [0, 2], []]\n  rtt:", "topology.overlay: 1 names 2, which does not"},
+		{"  rtt:", "  overlay: [[1], [0], []]\n  rtt:", "no way leads from a/1 to b/1"},
 	} {
 		s := parsed(t, strings.Replace(small, c.from, c.to, 1))
 		_, err := s.Plan(1)

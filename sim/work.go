@@ -112,8 +112,10 @@ func operation(value string, kind int, d *dice, op *check.Op) func(*crdt.Edit) e
 		return ops(crdt.Op{Kind: k, Path: crdt.Path("").Child("s"), Value: tree(fmt.Sprint(d.throw(5)))})
 	case 5:
 		return func(e *crdt.Edit) error { crdt.Delete(e); return nil }
-	default:
+	case 6:
 		return ops(crdt.Op{Kind: crdt.Set, Path: counter, Value: tree("0")})
+	default:
+		return ops(crdt.Op{Kind: crdt.Add, Path: crdt.Path("").Child("s"), Value: tree(text)})
 	}
 }
 

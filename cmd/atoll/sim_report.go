@@ -27,8 +27,19 @@ func tell(std *stdio, r ran, asJSON bool) error {
 	}
 	std.printf("%d messages arrived, %d pulls, %d of them full; %d of %d writes acknowledged\n",
 		r.Messages, r.Pulls, r.FullPulls, r.Acked, r.Writes)
+	if t := r.Traffic; t != nil {
+		std.printf("%d copies of changes crossed a link, %s for each replica; %d bytes: %d of changes, "+
+			"%d around them, %d of pulls, %d of notices\n", t.Copies(), r.perReplica(), t.Bytes(),
+			t.ChangeBytes, t.DeltaBytes-t.ChangeBytes, t.PullBytes, t.NoticeBytes)
+	}
 	std.printf("%s\n", r.line())
 	return r.verdict()
+}
+
+// perReplica returns how many copies of a write each other replica got.
+func (r ran) perReplica() string {
+	wanted := r.Writes * (len(r.Plan.Nodes) - 1)
+	return fmt.Sprintf("%.3f", float64(r.Traffic.Copies())/float64(max(wanted, 1)))
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.3fs", d.Seconds()) }
@@ -69,7 +80,16 @@ type runReport struct {
 	Messages      uint64            `json:"messages"`
 	Pulls         uint64            `json:"pulls"`
 	FullPulls     uint64            `json:"full_pulls"`
+	Traffic       *trafficReport    `json:"traffic,omitempty"`
 	Violations    []violationReport `json:"violations"`
+}
+
+type trafficReport struct {
+	Copies      uint64 `json:"copies"`
+	Bytes       uint64 `json:"bytes"`
+	ChangeBytes uint64 `json:"change_bytes"`
+	PullBytes   uint64 `json:"pull_bytes"`
+	NoticeBytes uint64 `json:"notice_bytes"`
 }
 
 type violationReport struct {
@@ -89,6 +109,10 @@ func (r ran) report() runReport {
 		RealMS: millis(r.real), ConvergedInMS: millis(r.ConvergedIn), Writes: r.Writes,
 		Acked: r.Acked, Lost: r.Lost, Messages: r.Messages, Pulls: r.Pulls,
 		FullPulls: r.FullPulls, Violations: []violationReport{},
+	}
+	if t := r.Traffic; t != nil {
+		out.Traffic = &trafficReport{Copies: t.Copies(), Bytes: t.Bytes(),
+			ChangeBytes: t.ChangeBytes, PullBytes: t.PullBytes, NoticeBytes: t.NoticeBytes}
 	}
 	for _, v := range r.Violations {
 		out.Violations = append(out.Violations, violationReport{
