@@ -40,8 +40,17 @@ func (l *ledger) acknowledged() (n int) {
 	return n
 }
 
-// load writes from all clients until the node is gone, which end brings about.
-// It returns how many writes were acknowledged.
+// tested implements workload.
+func (l *ledger) tested(rounds int) error {
+	if n := l.acknowledged(); n < rounds {
+		return fmt.Errorf("only %d writes were acknowledged in %d rounds", n, rounds)
+	}
+	return nil
+}
+
+func (l *ledger) String() string { return fmt.Sprintf("acknowledged=%d", l.acknowledged()) }
+
+// load implements workload.
 func (l *ledger) load(url string, end func()) int {
 	before := l.acknowledged()
 	transport := &http.Transport{MaxIdleConnsPerHost: len(l.clients)}
@@ -98,8 +107,7 @@ func send(h *http.Client, method, url, kind, body string) bool {
 	return r.StatusCode == http.StatusCreated || r.StatusCode == http.StatusNoContent
 }
 
-// verify compares what the node exports with what it acknowledged, and returns
-// how many documents there are.
+// verify implements workload.
 func (l *ledger) verify(url string) (int, error) {
 	docs, err := export(url)
 	if err != nil {

@@ -39,7 +39,8 @@ func newNode(atoll, data string) (*node, error) {
 func (n *node) start() (time.Duration, error) {
 	begin := time.Now()
 	n.process = exec.Command(n.atoll, "start", "--data", n.data, "--listen-http", n.http,
-		"--listen-peer", n.peer, "--listen-dns", "", "--log-level", "warn")
+		"--listen-peer", n.peer, "--listen-dns", "", "--log-level", "warn",
+		"--media-sweep", "500ms", "--media-grace", "100ms")
 	n.process.Stderr = os.Stderr
 	if err := n.process.Start(); err != nil {
 		return 0, err
