@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -37,6 +38,13 @@ const (
 	kindStamp = 's'
 )
 
+// Keys that settle writes: the one so that it can be dropped, the other so that
+// there is something to flush.
+const (
+	keyDropped = "d"
+	keyFlushed = "f"
+)
+
 var errChunksClosed = errors.New("the chunk store is closed")
 
 // Chunks keeps immutable chunks of bytes under their hashes, in a Badger of its
@@ -47,8 +55,10 @@ type Chunks struct {
 	full  func(time.Time) error
 	clock func() time.Time
 	ops   chan chunkOp
+	wait  chan chan<- error // who wants all to be settled
 	stop  chan struct{}
 	done  chan struct{} // closed when the writer has ended
+	stale atomic.Bool   // something was dropped since the garbage was collected
 
 	reading sync.RWMutex // held by readers; Close waits for them
 	closed  bool
@@ -73,6 +83,8 @@ func (s *Store) OpenChunks(clock func() time.Time) (*Chunks, error) {
 		WithMetricsEnabled(false).
 		WithMemTableSize(chunkMemTable).
 		WithNumMemtables(2).
+		WithNumLevelZeroTables(1). // settle relies on it
+		WithCompactL0OnClose(true).
 		WithNumCompactors(2).
 		WithBlockCacheSize(0). // values are in the value log, which is mapped
 		WithValueLogFileSize(valueLogFile).
@@ -84,8 +96,9 @@ func (s *Store) OpenChunks(clock func() time.Time) (*Chunks, error) {
 	}
 	c := &Chunks{
 		db: db, full: s.Full, clock: clock, ops: make(chan chunkOp, chunkQueue),
-		stop: make(chan struct{}), done: make(chan struct{}),
+		wait: make(chan chan<- error), stop: make(chan struct{}), done: make(chan struct{}),
 	}
+	c.stale.Store(true) // by the process before, perhaps
 	go c.write()
 	return c, nil
 }
@@ -218,11 +231,50 @@ func (c *Chunks) All() iter.Seq[atoll.Held] {
 // Full returns an error of kind atoll.DiskFull while nothing may be added.
 func (c *Chunks) Full() error { return c.full(c.clock()) }
 
-// CollectGarbage gives the space of dropped chunks back until there is little
-// or stop says so.
+// CollectGarbage gives the space of dropped chunks back, as far as they make up
+// half of a file, until that is done or stop says so. What waits to be written
+// waits a little longer meanwhile.
 func (c *Chunks) CollectGarbage(stop func() bool) {
+	if c.stale.Swap(false) && c.settled() != nil {
+		c.stale.Store(true)
+		return
+	}
 	for !stop() && c.db.RunValueLogGC(0.5) == nil {
 	}
+}
+
+// settled returns when Badger knows which values nothing points at any more. It
+// learns that from compactions, of tables that it has flushed; but the keys of
+// some 60 GiB of chunks fit into a table that it has not.
+func (c *Chunks) settled() error {
+	done := make(chan error, 1)
+	select {
+	case c.wait <- done:
+	case <-c.done:
+		return errChunksClosed
+	}
+	if err := <-done; err != nil {
+		return err
+	}
+	return c.db.Flatten(1)
+}
+
+// settle flushes what is in memory, twice: one table alone is never compacted.
+// The only call of Badger that flushes is the one that drops a prefix, as its
+// first step, and no write may come meanwhile: the writer itself calls it.
+func (c *Chunks) settle() error {
+	for range 2 {
+		err := c.db.Update(func(txn *badger.Txn) error {
+			return errors.Join(txn.Set([]byte(keyDropped), nil), txn.Set([]byte(keyFlushed), nil))
+		})
+		if err == nil {
+			err = c.db.DropPrefix([]byte(keyDropped))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // write is the writer's goroutine: while one transaction is being synced the
@@ -235,6 +287,8 @@ func (c *Chunks) write() {
 			return
 		case op := <-c.ops:
 			c.commit(c.gather(op))
+		case done := <-c.wait:
+			done <- c.settle()
 		}
 	}
 }
@@ -275,6 +329,9 @@ func (c *Chunks) commit(batch []chunkOp) {
 	for i, op := range batch {
 		if op.done != nil {
 			op.done <- errors.Join(errs[i], err)
+		}
+		if op.drop {
+			c.stale.Store(true)
 		}
 	}
 	c.letGoOf(batch)
