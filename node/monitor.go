@@ -34,7 +34,6 @@ type monitor struct {
 	enrolled bool                  // in the roster, as far as this run is concerned
 	retired  map[atoll.Origin]bool // earlier origins of this node, taken out by this run
 	verdicts map[atoll.Region]health.Verdict
-	level    map[atoll.Origin]time.Time // when a member was last known to have all
 	mu       sync.Mutex
 	behind   []replication.Lag // of the members, as the core last said
 	seen     map[atoll.Keyspace]map[atoll.Origin]uint64
@@ -53,7 +52,6 @@ func newMonitor(n *Node) *monitor {
 		poked: make(chan struct{}, 1), heard: make(chan heard, 256),
 		retired:  make(map[atoll.Origin]bool),
 		verdicts: make(map[atoll.Region]health.Verdict),
-		level:    make(map[atoll.Origin]time.Time),
 	}
 	m.view.Store(&atoll.Cluster{Name: n.cfg.CA.Cluster, Self: n.cfg.Node})
 	return m
@@ -215,7 +213,7 @@ func (m *monitor) survey(ctx context.Context) {
 		m.enroll(ctx)
 	}
 	_ = m.n.loop.look(ctx, func(c *replication.Core) {
-		lags, stats, seen := c.Lags(), c.Stats(), c.Seen()
+		lags, stats, seen := c.Lags(m.n.cfg.Clock()), c.Stats(), c.Seen()
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.behind, m.seen = lags, seen
@@ -344,17 +342,12 @@ func (m *monitor) node(x member, connected bool) atoll.NodeView {
 		v.State, v.RTT = atoll.StateUp, m.n.transport.RTT(x.Node)
 		v.Offset = m.n.skew().Peers[x.Node]
 	}
-	now := m.n.cfg.Clock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, l := range m.behind {
 		if l.Origin == x.Origin {
-			v.Behind.Dots = l.Dots
+			v.Behind = atoll.Behind{Dots: l.Dots, Lag: l.Age}
 		}
 	}
-	if v.Behind.Dots == 0 || m.level[x.Origin].IsZero() {
-		m.level[x.Origin] = now
-	}
-	v.Behind.Lag = now.Sub(m.level[x.Origin])
 	return v
 }

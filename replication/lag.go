@@ -2,6 +2,7 @@ package replication
 
 import (
 	"bytes"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -9,14 +10,18 @@ import (
 	"github.com/atolledge/atoll/replication/crdt"
 )
 
-// Lag says how many dots that are here a member has not reported.
+// Lag says how much of what is here a member has not reported.
 type Lag struct {
 	Origin atoll.Origin
 	Dots   uint64
+	// Age is for how long the oldest of them may have been here, to within the
+	// time between two calls of Lags; 0 when there is none.
+	Age time.Duration
 }
 
-// Lags returns the lag of every other member.
-func (c *Core) Lags() []Lag {
+// Lags returns the lag of every other member. Call it at regular times: the ages
+// are what went by since.
+func (c *Core) Lags(now time.Time) []Lag {
 	var lags []Lag
 	for _, m := range c.members {
 		if m.Origin == c.self.Origin {
@@ -25,14 +30,34 @@ func (c *Core) Lags() []Lag {
 		l := Lag{Origin: m.Origin}
 		for _, s := range c.spaces {
 			for _, p := range s.parts {
-				for r := range p.clock.Minus(*p.report(m.Origin)) {
-					l.Dots += r.Len()
+				dots, since := p.member(m.Origin).behind(p.clock, now)
+				l.Dots += dots
+				if dots > 0 {
+					l.Age = max(l.Age, now.Sub(since))
 				}
 			}
 		}
 		lags = append(lags, l)
 	}
 	return lags
+}
+
+// behind returns how many dots of a clock are not reported, and since when the
+// oldest of them may have been here. Some are always on their way while others
+// write, so their number alone does not tell a slow member from a stuck one: the
+// member is given a goal, all that was here at one time, and the next goal when
+// it has reached that.
+func (r *report) behind(own crdt.Clock, now time.Time) (dots uint64, since time.Time) {
+	for run := range own.Minus(r.clock) {
+		dots += run.Len()
+	}
+	switch {
+	case dots == 0:
+		r.goal, r.since = crdt.Clock{}, time.Time{}
+	case r.since.IsZero() || r.clock.Covers(r.goal):
+		r.goal, r.since = own.Clone(), now
+	}
+	return dots, r.since
 }
 
 // Seen returns how many dots of each origin are here, by keyspace.

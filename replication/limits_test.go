@@ -271,6 +271,34 @@ func TestMissedMessageHeals(t *testing.T) {
 	}
 }
 
+// TestLagOfABusyMember gives a member no rest: it always lacks what was just
+// written, and is not late; one that lacks the same all the time is.
+func TestLagOfABusyMember(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	var own crdt.Clock
+	busy, stuck := report{origin: 2}, report{origin: 3}
+	for i := range uint64(100) {
+		now = now.Add(250 * time.Millisecond)
+		busy.clock = own.Clone() // what was written before the last round
+		own.Add(crdt.Dot{Origin: 1, Seq: i + 1})
+		if i != 7 {
+			stuck.clock.Add(crdt.Dot{Origin: 1, Seq: i + 1})
+		}
+		for _, r := range []*report{&busy, &stuck} {
+			dots, since := r.behind(own, now)
+			want, late := uint64(1), time.Duration(0)
+			if r == &stuck {
+				if late = time.Duration(i-7) * 250 * time.Millisecond; i < 7 {
+					want = 0
+				}
+			}
+			if dots != want || dots > 0 && now.Sub(since) != late {
+				t.Fatalf("round %d: member %d lacks %d dots since %v, want %d, %v", i, r.origin, dots, now.Sub(since), want, late)
+			}
+		}
+	}
+}
+
 // TestSettledLag: Lags, Seen, Holds and Digest say what is where.
 func TestLag(t *testing.T) {
 	s := cores(t, 2, 16)
@@ -279,8 +307,10 @@ func TestLag(t *testing.T) {
 	for i := range 5 {
 		put(t, s, a, testSpace, fmt.Sprint(i), []byte("1"))
 	}
-	if lags := a.core.Lags(); len(lags) != 1 || lags[0] != (Lag{2, 5}) {
-		t.Errorf("lags %v", lags)
+	for _, age := range []time.Duration{0, 4 * time.Second} {
+		if lags := a.core.Lags(s.now.Add(age)); len(lags) != 1 || lags[0] != (Lag{2, 5, age}) {
+			t.Errorf("lags %v after %v", lags, age)
+		}
 	}
 	if Digest(a.store) == Digest(b.store) || !Holds(a.store, testSpace) || Holds(b.store, testSpace) ||
 		Holds(a.store, "_tes") || a.core.Seen()[testSpace][1] != 5 {
@@ -288,7 +318,7 @@ func TestLag(t *testing.T) {
 	}
 	s.connect(a, b)
 	s.pass("3s")
-	if lags := a.core.Lags(); lags[0] != (Lag{2, 0}) || Digest(a.store) != Digest(b.store) {
+	if lags := a.core.Lags(s.now); lags[0] != (Lag{2, 0, 0}) || Digest(a.store) != Digest(b.store) {
 		t.Errorf("lags %v, digests %x and %x", lags, Digest(a.store), Digest(b.store))
 	}
 }

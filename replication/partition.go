@@ -37,6 +37,8 @@ type partition struct {
 type report struct {
 	origin atoll.Origin
 	clock  crdt.Clock
+	goal   crdt.Clock // see behind
+	since  time.Time
 }
 
 // loadDoc returns the stored document of a key, empty if there is none.
@@ -165,14 +167,17 @@ func (p *partition) seen(key atoll.Key) func(crdt.Dot) bool {
 }
 
 // report returns what member o has said, making room for it.
-func (p *partition) report(o atoll.Origin) *crdt.Clock {
+func (p *partition) report(o atoll.Origin) *crdt.Clock { return &p.member(o).clock }
+
+// member returns the report of o, an empty one if need be.
+func (p *partition) member(o atoll.Origin) *report {
 	i, found := slices.BinarySearchFunc(p.known, o, func(r report, o atoll.Origin) int {
 		return cmp.Compare(r.origin, o)
 	})
 	if !found {
 		p.known = slices.Insert(p.known, i, report{origin: o})
 	}
-	return &p.known[i].clock
+	return &p.known[i]
 }
 
 // stable returns the dots that every member has reported.
