@@ -9,6 +9,7 @@ LDFLAGS  := $(if $(VERSION),-X main.version=$(VERSION))
 PKGS     ?= ./...
 FUZZTIME ?= 60s
 BUDGET   ?= 10m
+SOAK_TIME ?= 5m
 BENCH    ?= .
 
 # The version of each tool is pinned here and nowhere else.
@@ -50,7 +51,8 @@ fuzz: ## every fuzzer for FUZZTIME each; they are found, not listed
 bench: ## benchmarks; BENCH is a pattern
 	go test -run '^$$' -bench '$(BENCH)' -benchmem $(PKGS)
 
-soak: build ## random worlds in the simulator for BUDGET
+soak: build ## real nodes among real faults for SOAK_TIME, then random worlds for BUDGET
+	SOAK_TIME=$(SOAK_TIME) deploy/check/run deploy/e2e soak
 	bin/atoll sim swarm --budget $(BUDGET)
 
 e2e: build ## whole stories against the binary: deploy/e2e/*.sh

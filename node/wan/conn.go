@@ -44,7 +44,7 @@ type conn struct {
 // most half a second: a wire does not forget what is on it.
 func (n *Network) Wrap(inner net.PacketConn, region atoll.Region) net.PacketConn {
 	grow(inner)
-	n.place(inner.LocalAddr(), region)
+	n.Place(inner.LocalAddr(), region)
 	c := &conn{
 		inner: inner, network: n, region: region,
 		wake: make(chan struct{}, 1), done: make(chan struct{}),

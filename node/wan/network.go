@@ -4,7 +4,7 @@
 //
 // It stands between a node and its UDP socket and acts on what is sent, so real
 // packets travel between real sockets, only later or never. It is for the dev
-// world and for tests, not for the path between processes.
+// world and for tests.
 package wan
 
 import (
@@ -124,9 +124,10 @@ func (n *Network) linkLocked(from, to atoll.Region) *link {
 	return l
 }
 
-// place remembers in which region an address lies. Addresses stay: a node that
-// was killed comes back to its place.
-func (n *Network) place(a net.Addr, r atoll.Region) {
+// Place remembers in which region an address lies; Wrap does so for its own, and
+// only addresses of other processes need it. Addresses stay: a node that was
+// killed comes back to its place.
+func (n *Network) Place(a net.Addr, r atoll.Region) {
 	if ap, ok := addrPort(a); ok {
 		n.mu.Lock()
 		defer n.mu.Unlock()
