@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -79,6 +81,14 @@ type guest struct {
 // guest connects a transport to node i; change spoils how it presents itself.
 func (s *sea) guest(i int, ca *transport.CA, change func(*wire.Hello)) *guest {
 	s.t.Helper()
+	return s.guestThat(i, ca, change, nil)
+}
+
+// guestThat is a guest that answers pulls.
+func (s *sea) guestThat(i int, ca *transport.CA, change func(*wire.Hello),
+	pull func(context.Context, atoll.NodeID, []byte, *transport.PullWriter) error,
+) *guest {
+	s.t.Helper()
 	const id = atoll.NodeID("guest/1")
 	cert, err := ca.Issue(transport.Spec{Node: id}, time.Now())
 	if err != nil {
@@ -96,7 +106,7 @@ func (s *sea) guest(i int, ca *transport.CA, change func(*wire.Hello)) *guest {
 	g := &guest{ups: make(chan transport.Peer, 16)}
 	g.Transport, err = transport.New(transport.Config{
 		Conn: conn, Certificate: cert, CAs: s.ca.Pool(), Hello: hello,
-		Handler: transport.Handler{PeerUp: func(p transport.Peer) {
+		Handler: transport.Handler{Pull: pull, PeerUp: func(p transport.Peer) {
 			select {
 			case g.ups <- p:
 			default:
@@ -211,6 +221,41 @@ func TestMalformedFrames(t *testing.T) {
 		g.Send("a/1", transport.Eager, typ, whole)
 		return s.get(0, "y") == `{}`
 	})
+}
+
+// TestSilentPulls: a peer that says it has more, and begins answers that it never
+// ends, takes all sessions that pulls may have. They come back.
+func TestSilentPulls(t *testing.T) {
+	t.Parallel()
+	s := newSea(t, "a/1")
+	s.settle()
+	var asked atomic.Int64
+	more := crdt.ClockOf(crdt.Run{Origin: 4711, First: 1, Last: 5})
+	g := s.guestThat(0, s.ca, nil,
+		func(ctx context.Context, _ atoll.NodeID, _ []byte, w *transport.PullWriter) error {
+			asked.Add(1)
+			t, body := wire.Append(nil, replication.Begin{Clock: more})
+			if err := errors.Join(w.Frame(t, body), w.Flush()); err != nil {
+				return err
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		})
+	<-g.ups
+	lies := replication.Clocks{Keyspace: testSpace}
+	for part := range testSpace.Partitions() {
+		lies.Clocks = append(lies.Clocks, replication.PartitionClock{Partition: part, Clock: more})
+	}
+	typ, body := wire.Append(nil, lies)
+	g.Send("a/1", transport.Control, typ, body)
+	eventually(t, "all sessions are taken", func() bool {
+		return asked.Load() >= replication.MaxPulls
+	})
+	eventually(t, "they are given up, counted, and others begin", func() bool {
+		return s.counted(0, "atoll_transport_refused_total") >= replication.MaxPulls &&
+			asked.Load() > replication.MaxPulls
+	})
+	s.put(0, "x", `{"v":1}`)
 }
 
 // TestFramesThatLie: raw streams of a peer with a certificate: a frame that

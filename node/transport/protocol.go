@@ -82,6 +82,11 @@ const (
 	kindTimeout      = 5 * time.Second
 	dialTimeout      = 10 * time.Second
 
+	// PullSilence is how long the answer to a pull may bring no byte while
+	// somebody waits for it. Each that stands still holds one of the core's
+	// sessions. A node reads its disk for that long only if the disk is lost.
+	PullSilence = 10 * time.Second
+
 	backoffFirst = 100 * time.Millisecond
 	backoffLast  = 3 * time.Second
 	steady       = time.Second // a connection that lived so long was no failure

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"time"
 
 	"github.com/quic-go/quic-go"
 
@@ -15,18 +17,36 @@ import (
 // errRequest is the cause of the refusal of a pull.
 var errRequest = errors.New("a pull's request is too large")
 
+// errSilent is the cause of giving up on the answer to a pull.
+var errSilent = fmt.Errorf("the answer to a pull brings nothing for %s", PullSilence)
+
 // PullStream is the answer to a pull as it comes in. It belongs to one goroutine.
 type PullStream struct {
 	ctx    context.Context
+	link   *link
 	stream *quic.Stream
 	frames inflow
 	stop   func() bool
+	silent bool // the answer stood still for PullSilence
+}
+
+// patient reads the answer to a pull and gives it up when it stands still. A
+// large document on a slow link does not: its bytes come.
+type patient struct{ *PullStream }
+
+func (r patient) Read(b []byte) (int, error) {
+	_ = r.stream.SetReadDeadline(time.Now().Add(PullSilence))
+	n, err := r.stream.Read(b)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		r.silent = true
+	}
+	return n, err
 }
 
 // OpenPull asks a node for what request describes (at most MaxPullRequest bytes)
 // and returns its answer, to be read with Next and always closed. QUIC's flow
 // control holds the node back when the reader is slow. When ctx ends the stream
-// is reset. The error is an *atoll.Error, of kind BehindSession when the node is
+// is reset; an answer that brings nothing for PullSilence is broken. The error is an *atoll.Error, of kind BehindSession when the node is
 // not connected.
 func (t *Transport) OpenPull(
 	ctx context.Context, to atoll.NodeID, request []byte,
@@ -35,7 +55,7 @@ func (t *Transport) OpenPull(
 }
 
 // OpenCall is OpenPull for what is no replication: the node's Handler.Call
-// answers it.
+// answers it, and may think as long as ctx allows.
 func (t *Transport) OpenCall(
 	ctx context.Context, to atoll.NodeID, request []byte,
 ) (*PullStream, error) {
@@ -57,7 +77,10 @@ func (t *Transport) open(
 	if err != nil {
 		return nil, atoll.Errorf(atoll.BehindSession, "open a pull from %s", to).Because(err)
 	}
-	p := &PullStream{ctx: ctx, stream: stream, frames: l.inflow(stream)}
+	p := &PullStream{ctx: ctx, link: l, stream: stream}
+	if p.frames = l.inflow(stream); kind == kindPull {
+		p.frames = l.inflow(patient{p})
+	}
 	p.stop = context.AfterFunc(ctx, func() { reset(stream, streamDone) })
 	if err := p.ask(kind, request); err != nil {
 		p.Close()
@@ -80,8 +103,12 @@ func (p *PullStream) ask(kind byte, request []byte) error {
 // io.EOF at the end of a whole answer and any other error for a broken one.
 func (p *PullStream) Next() (wire.Type, []byte, error) {
 	typ, body, err := p.frames.Next()
-	if err != nil && p.ctx.Err() != nil {
+	switch {
+	case err == nil:
+	case p.ctx.Err() != nil:
 		err = context.Cause(p.ctx)
+	case p.silent:
+		p.link.t.refusals.refuse(reasonSilent, p.link.conn.RemoteAddr(), errSilent)
 	}
 	return typ, body, err
 }

@@ -256,3 +256,49 @@ func TestLaneAgreesWithAList(t *testing.T) {
 		}
 	}
 }
+
+// An answer that stands still is given up and counted; one that is merely slow,
+// longer than that in all, is not.
+func TestPullThatFallsSilentIsGivenUp(t *testing.T) {
+	t.Parallel()
+	sea := newSea(t)
+	const pieces = 4
+	w := sea.start("washington/1")
+	f := sea.start("frankfurt/1", answers(func(ctx context.Context, q []byte, w *PullWriter) error {
+		for i := range pieces {
+			if err := errors.Join(w.Frame(9, []byte("piece")), w.Flush()); err != nil {
+				return err
+			}
+			pause := time.NewTimer(PullSilence / (pieces - 1))
+			if string(q) == "silent" {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			if i < pieces-1 {
+				<-pause.C
+			}
+		}
+		return nil
+	}))
+	w.meets(f)
+	ends := map[string]chan error{"silent": make(chan error, 1), "slow": make(chan error, 1)}
+	for request, end := range ends {
+		p, err := w.OpenPull(t.Context(), "frankfurt/1", []byte(request))
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			_, err := collect(p)
+			end <- err
+		}()
+	}
+	if err := <-ends["slow"]; err != io.EOF {
+		t.Errorf("the slow answer ends with %v", err)
+	}
+	if err := <-ends["silent"]; err == nil || err == io.EOF {
+		t.Errorf("the silent answer ends with %v", err)
+	}
+	if n := w.refusals(reasonSilent); n != 1 {
+		t.Errorf("counted %v", n)
+	}
+}

@@ -31,6 +31,7 @@ const (
 	reasonStream      reason = "stream"       // a stream of no known kind, or twice
 	reasonDatagram    reason = "datagram"     // a datagram of no known pool
 	reasonPull        reason = "pull"         // a pull's request over its limit
+	reasonSilent      reason = "silent"       // an answer that goes on no more
 	reasonBusy        reason = "busy"         // over a limit of what is under way
 )
 
