@@ -118,6 +118,7 @@ type Document struct {
 	ETag      string     // digest of its dots, without quotes
 	Conflicts []Conflict // cells that hold more than the shown value
 	Session   Token      // covers what this read saw; empty in listings
+	Node      NodeID     // that answered, if it was not the one asked; empty in listings
 }
 
 // Conflict is one cell whose concurrent values did not all win.
@@ -185,7 +186,8 @@ func ParseLevel(s string) (Level, error) {
 type Read struct {
 	Keyspace Keyspace
 	Key      Key
-	Session  Token // what the reader must not miss
+	Session  Token  // what the reader must not miss
+	Trace    string // the traceparent of the request that asks; may be empty
 }
 
 // Write asks for one change to one document. A nil IfMatch is no condition;
@@ -217,6 +219,7 @@ type Listing struct {
 	After    Key // exclusive; "" for the beginning
 	Limit    int // 1..MaxPage
 	Session  Token
+	Trace    string // the traceparent of the request that asks; may be empty
 }
 
 // MaxPage is the most documents that one Listing returns.
@@ -224,8 +227,10 @@ const MaxPage = 1000
 
 // Page is a run of documents in byte order of their keys.
 type Page struct {
-	Items []Document
-	Next  Key // pass as After for the next page; "" at the end
+	Items   []Document
+	Next    Key    // pass as After for the next page; "" at the end
+	Session Token  // covers what the page showed, and what it did not
+	Node    NodeID // that answered, if it was not the one asked
 }
 
 // Settings are a keyspace's own. Partitions is fixed.

@@ -87,6 +87,14 @@ func setSession(w http.ResponseWriter, seen, sent atoll.Token) {
 	}
 }
 
+// setNode names the node that answered, if it was another one.
+func setNode(w http.ResponseWriter, node atoll.NodeID) {
+	if node != "" {
+		w.Header().Set("Atoll-Region", string(node.Region()))
+		w.Header().Set("Atoll-Node", string(node))
+	}
+}
+
 func (s *Server) getDocument(w *response, q *request) error {
 	ks, key, err := q.document()
 	if err != nil {
@@ -104,8 +112,10 @@ func (s *Server) getDocument(w *response, q *request) error {
 	if err != nil {
 		return err
 	}
-	doc, err := s.node.Read(q.Context(), atoll.Read{Keyspace: ks, Key: key, Session: session})
+	doc, err := s.node.Read(q.Context(),
+		atoll.Read{Keyspace: ks, Key: key, Session: session, Trace: q.trace.String()})
 	setSession(w, doc.Session, session)
+	setNode(w, doc.Node)
 	if err != nil {
 		return err
 	}

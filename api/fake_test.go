@@ -29,6 +29,7 @@ type fake struct {
 	losers    []atoll.Conflict // of every document that is read
 	cluster   atoll.Cluster
 	drained   map[atoll.Region]bool
+	other     atoll.NodeID // that answers reads in this one's place
 
 	onWrite func(context.Context, atoll.Write) error
 	onRead  func(atoll.Read) error
@@ -109,7 +110,7 @@ func (f *fake) Read(_ context.Context, r atoll.Read) (atoll.Document, error) {
 		return atoll.Document{Session: f.token()}, atoll.Errorf(atoll.NotFound, "no %q", r.Key)
 	}
 	return atoll.Document{Key: r.Key, Body: text(d.tree), ETag: d.etag, Session: f.token(),
-		Conflicts: f.losers}, nil
+		Conflicts: f.losers, Node: f.other}, nil
 }
 
 func (f *fake) Write(ctx context.Context, w atoll.Write) (atoll.Written, error) {
@@ -283,7 +284,7 @@ func (f *fake) List(_ context.Context, l atoll.Listing) (atoll.Page, error) {
 		}
 	}
 	slices.Sort(keys)
-	var p atoll.Page
+	p := atoll.Page{Session: f.token(), Node: f.other}
 	for i, k := range keys {
 		if i == l.Limit {
 			p.Next = keys[i-1]

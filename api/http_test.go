@@ -210,6 +210,31 @@ func TestHostAndOrigin(t *testing.T) {
 	}
 }
 
+// TestAnsweredElsewhere: an answer names the node that gave it, which is told the
+// trace that the client hears.
+func TestAnsweredElsewhere(t *testing.T) {
+	f := newFake()
+	srv := newServer(t, f)
+	if w := record(srv, "PUT", star, nil, "{}"); w.Code != 201 {
+		t.Fatal(w.Code, w.Body)
+	}
+	var traces []string
+	f.onRead = func(r atoll.Read) error { traces = append(traces, r.Trace); return nil }
+	f.onList = func(l atoll.Listing) error { traces = append(traces, l.Trace); return nil }
+	f.other = "tokyo/2"
+	for _, path := range []string{star, "/v1/docs/stars"} {
+		w := record(srv, "GET", path, nil, "")
+		h := w.Header()
+		if w.Code != 200 || h.Get("Atoll-Node") != "tokyo/2" || h.Get("Atoll-Region") != "tokyo" {
+			t.Errorf("%s: %d of %q in %q", path, w.Code, h.Get("Atoll-Node"), h.Get("Atoll-Region"))
+		}
+		if len(traces) != 1 || traces[0] != h.Get("Traceparent") {
+			t.Errorf("%s: the node was told %q, the client %q", path, traces, h.Get("Traceparent"))
+		}
+		traces = nil
+	}
+}
+
 // TestWriteHeaders: what the headers say reaches the node, and nothing else.
 func TestWriteHeaders(t *testing.T) {
 	var got atoll.Write

@@ -44,6 +44,7 @@ func listing(q *request) (l atoll.Listing, err error) {
 	if l.Limit, err = q.limit(defaultPage, atoll.MaxPage); err != nil {
 		return l, err
 	}
+	l.Trace = q.trace.String()
 	l.Session, err = q.session()
 	return l, err
 }
@@ -83,10 +84,11 @@ func (s *Server) listDocuments(w *response, q *request) error {
 		return err
 	}
 	got, err := s.node.List(q.Context(), l)
+	setSession(w, got.Session, l.Session)
+	setNode(w, got.Node)
 	if err != nil {
 		return err
 	}
-	setSession(w, "", l.Session)
 	out := page{Items: make([]item, 0, len(got.Items))}
 	for _, d := range got.Items {
 		out.Items = append(out.Items, item{string(d.Key), d.ETag, d.Body})
@@ -114,6 +116,8 @@ func (s *Server) exportDocuments(w *response, q *request) error {
 			return err
 		}
 		if w.status == 0 {
+			// Later pages see more than the first. A header cannot say so any more: it
+			// says what the client knew.
 			setSession(w, "", l.Session)
 			w.Header().Set("Content-Type", typeNDJSON)
 			w.WriteHeader(http.StatusOK)

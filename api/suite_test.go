@@ -364,7 +364,11 @@ func suiteSessions(t *testing.T, c client) {
 	if seen == "" || len(seen) > atoll.MaxToken {
 		t.Errorf("session %q", seen)
 	}
-	c.want(c.get("/v1/docs/stars", "Atoll-Session", seen), 200)
+	page := c.want(c.get("/v1/docs/stars", "Atoll-Session", seen), 200).Header.Get("Atoll-Session")
+	if page == "" || len(page) > atoll.MaxToken {
+		t.Errorf("session of a page: %q", page)
+	}
+	c.want(c.get(star, "Atoll-Session", page), 200)
 	c.want(c.put(star, `{"v":2}`, "Atoll-Session", seen), 204)
 	c.refused(c.get(star, "Atoll-Session", strings.Repeat("x", atoll.MaxToken+1)), 400, atoll.BadRequest)
 	c.refused(c.get(star, "Atoll-Session", token, "Atoll-Session", token), 400, atoll.BadRequest)

@@ -88,22 +88,14 @@ func (c *cursor) append(told []crdt.Clock) []byte {
 		b = append(b, 0)
 	}
 	origins := originsOf(told)
-	b = binary.AppendUvarint(b, uint64(len(origins)))
-	for _, o := range origins {
-		b = binary.BigEndian.AppendUint64(b, uint64(o))
-	}
+	b = appendOrigins(b, origins)
 	rest := make([][]crdt.Run, len(told)) // what the origins so far have not taken
 	for part := range told {
 		rest[part] = told[part].Runs()
 	}
 	for _, o := range origins {
 		for part, runs := range rest {
-			n := 0
-			for n < len(runs) && runs[n].Origin == o {
-				n++
-			}
-			b = appendCell(b, runs[:n])
-			rest[part] = runs[n:]
+			b, rest[part] = appendCellOf(b, o, runs)
 		}
 	}
 	return b
@@ -121,6 +113,24 @@ func originsOf(clocks []crdt.Clock) []atoll.Origin {
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
+}
+
+func appendOrigins(b []byte, origins []atoll.Origin) []byte {
+	b = binary.AppendUvarint(b, uint64(len(origins)))
+	for _, o := range origins {
+		b = binary.BigEndian.AppendUint64(b, uint64(o))
+	}
+	return b
+}
+
+// appendCellOf writes the runs of o, which come first in runs if there are any,
+// and returns those of the origins behind it.
+func appendCellOf(b []byte, o atoll.Origin, runs []crdt.Run) ([]byte, []crdt.Run) {
+	n := 0
+	for n < len(runs) && runs[n].Origin == o {
+		n++
+	}
+	return appendCell(b, runs[:n]), runs[n:]
 }
 
 func appendCell(b []byte, runs []crdt.Run) []byte {
@@ -194,20 +204,27 @@ func (r *cursorReader) place(c *cursor) {
 	if c.scanning = part > 0; !c.scanning {
 		return
 	}
-	n := r.uvarint()
-	if part > uint64(len(c.told)) || n > atoll.MaxKey || n > uint64(len(r.b)) {
+	c.part, c.key = int(part)-1, atoll.Key(r.bytes(r.uvarint()))
+	if part > uint64(len(c.told)) || len(c.key) > atoll.MaxKey {
 		r.fail()
-		return
 	}
-	c.part, c.key = int(part)-1, atoll.Key(r.b[:n])
-	r.b = r.b[n:]
 }
 
 func (r *cursorReader) clocks(told []crdt.Clock) {
+	for _, o := range r.origins(len(told)) {
+		for part := range told {
+			r.cell(o, &told[part])
+		}
+	}
+}
+
+// origins reads a sorted list of origins, each of which takes at least cells more
+// bytes.
+func (r *cursorReader) origins(cells int) []atoll.Origin {
 	n := r.uvarint()
-	if n > uint64(len(r.b))/uint64(8+len(told)) {
+	if n > uint64(len(r.b))/uint64(8+cells) {
 		r.fail()
-		return
+		return nil
 	}
 	origins := make([]atoll.Origin, n)
 	last := atoll.Origin(0)
@@ -216,15 +233,21 @@ func (r *cursorReader) clocks(told []crdt.Clock) {
 		r.b = r.b[8:]
 		if origins[i] <= last {
 			r.fail()
-			return
+			return nil
 		}
 		last = origins[i]
 	}
-	for _, o := range origins {
-		for part := range told {
-			r.cell(o, &told[part])
-		}
+	return origins
+}
+
+func (r *cursorReader) bytes(n uint64) []byte {
+	if n > uint64(len(r.b)) {
+		r.fail()
+		return nil
 	}
+	b := r.b[:n]
+	r.b = r.b[n:]
+	return b
 }
 
 // cell reads the dots of one origin into c.

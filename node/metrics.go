@@ -36,6 +36,8 @@ func (l load) committed(keys int, took time.Duration) {
 type metrics struct {
 	malformed prometheus.Counter
 	conflicts *prometheus.CounterVec
+	forwards  *prometheus.CounterVec
+	answered  prometheus.Counter
 	stats     atomic.Pointer[replication.Stats]
 }
 
@@ -48,6 +50,16 @@ func newMetrics(n *Node) *metrics {
 		conflicts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "atoll_conflicts_total", Help: "Concurrent writes seen, by kind.",
 		}, []string{"kind"}),
+		forwards: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "atoll_session_forwards_total",
+			Help: "Reads whose session this node was behind, by what became of asking others.",
+		}, []string{"result"}),
+		answered: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "atoll_session_answers_total", Help: "Reads answered for clients of other nodes.",
+		}),
+	}
+	for _, result := range []string{"answered", "nobody", "busy"} {
+		m.forwards.WithLabelValues(result)
 	}
 	for _, kind := range []string{"register", "kind-clash", "delete-edit"} {
 		m.conflicts.WithLabelValues(kind) // or the first of each would not be seen to rise
@@ -56,7 +68,7 @@ func newMetrics(n *Node) *metrics {
 	if n.cfg.Metrics == nil {
 		return m
 	}
-	n.cfg.Metrics.MustRegister(m.malformed, m.conflicts)
+	n.cfg.Metrics.MustRegister(m.malformed, m.conflicts, m.forwards, m.answered)
 	m.counter(n.cfg.Metrics, "atoll_replication_mutations_total", "Writes accepted here.",
 		func(s *replication.Stats) uint64 { return s.Mutations })
 	m.counter(n.cfg.Metrics, "atoll_replication_applied_total", "Deltas of others applied.",

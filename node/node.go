@@ -66,12 +66,13 @@ type Node struct {
 	loop       *loop
 	monitor    *monitor
 
-	ctx     context.Context // ends with Run
-	cancel  context.CancelFunc
-	started chan struct{} // closed when writes may begin
-	greeted chan atoll.NodeID
-	changes chan replication.Change // of system keyspaces, for the monitor
-	work    sync.WaitGroup
+	ctx      context.Context // ends with Run
+	cancel   context.CancelFunc
+	started  chan struct{} // closed when writes may begin
+	greeted  chan atoll.NodeID
+	forwards chan struct{}           // one for each read that another node is asked for
+	changes  chan replication.Change // of system keyspaces, for the monitor
+	work     sync.WaitGroup
 
 	missed      atomic.Bool // a change of a system keyspace found changes full
 	fenced      atomic.Bool
@@ -92,8 +93,9 @@ type Node struct {
 func New(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, started: make(chan struct{}), greeted: make(chan atoll.NodeID, 64),
-		changes: make(chan replication.Change, 1024),
-		clocks:  clocks{begun: time.Now()},
+		forwards: make(chan struct{}, maxForwards),
+		changes:  make(chan replication.Change, 1024),
+		clocks:   clocks{begun: time.Now()},
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.certificate.Store(&cfg.Certificate)
@@ -138,7 +140,7 @@ func (n *Node) connect(id store.Identity) (err error) {
 		},
 		Handler: transport.Handler{
 			PeerUp: n.peerUp, PeerDown: n.peerDown, Frame: n.frame,
-			Datagram: n.datagram, Pull: n.pull, Call: n.call,
+			Datagram: n.datagram, Pull: n.pull, Call: n.call, Read: n.answerRead,
 		},
 		Logger: n.cfg.Logger, Metrics: n.cfg.Metrics,
 		Rand: rand.New(rand.NewPCG(n.cfg.Rand.Uint64(), n.cfg.Rand.Uint64())),

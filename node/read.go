@@ -11,17 +11,32 @@ import (
 	"github.com/atolledge/atoll/node/store"
 	"github.com/atolledge/atoll/replication"
 	"github.com/atolledge/atoll/replication/crdt"
+	"github.com/atolledge/atoll/replication/wire"
 )
 
-// Read returns a document as it is durable here.
+// Read returns a document as it is durable here. Where this replica is behind
+// the session, another node answers that is not.
 func (n *Node) Read(ctx context.Context, r atoll.Read) (atoll.Document, error) {
 	token, err := parseToken(r.Session)
 	if err != nil {
 		return atoll.Document{}, err
 	}
-	if err := n.await(ctx, token); err != nil {
-		return atoll.Document{}, err
+	if err := n.caughtUp(ctx, token); err != nil {
+		request := wire.Read{Keyspace: r.Keyspace, Key: r.Key, Session: r.Session, Trace: r.Trace}
+		page, err := n.forward(ctx, token, r.Trace, request.Append(nil), err)
+		doc := atoll.Document{Session: page.Session, Node: page.Node}
+		if err == nil && len(page.Items) == 1 {
+			session := doc.Session
+			doc = page.Items[0]
+			doc.Session, doc.Node = session, page.Node
+		}
+		return doc, err
 	}
+	return n.readHere(r, token)
+}
+
+// readHere answers a read of a session that this replica covers.
+func (n *Node) readHere(r atoll.Read, token token) (atoll.Document, error) {
 	if err := n.exists(r.Keyspace); err != nil {
 		return atoll.Document{}, err
 	}
@@ -98,16 +113,25 @@ func (n *Node) conflicts(cells []crdt.CellConflict) []atoll.Conflict {
 	return out
 }
 
-// List returns one page of documents in byte order of their keys. It costs one
-// seek a partition and one step a document.
+// List returns one page of documents in byte order of their keys. It costs two
+// seeks a partition and one step a document. Where this replica is behind the
+// session, another node answers that is not.
 func (n *Node) List(ctx context.Context, l atoll.Listing) (atoll.Page, error) {
 	token, err := parseToken(l.Session)
 	if err != nil {
 		return atoll.Page{}, err
 	}
-	if err := n.await(ctx, token); err != nil {
-		return atoll.Page{}, err
+	if err := n.caughtUp(ctx, token); err != nil {
+		request := wire.List{Keyspace: l.Keyspace, Prefix: l.Prefix, After: l.After, Limit: l.Limit,
+			Session: l.Session, Trace: l.Trace}
+		return n.forward(ctx, token, l.Trace, request.Append(nil), err)
 	}
+	return n.listHere(l, token)
+}
+
+// listHere answers a listing of a session that this replica covers. What the page
+// has seen is all partitions: also that there is no more in them.
+func (n *Node) listHere(l atoll.Listing, token token) (atoll.Page, error) {
 	if err := n.exists(l.Keyspace); err != nil {
 		return atoll.Page{}, err
 	}
@@ -131,9 +155,14 @@ func (n *Node) List(ctx context.Context, l atoll.Listing) (atoll.Page, error) {
 		}
 		page.Items = append(page.Items, doc)
 	}
+	for part := range l.Keyspace.Partitions() {
+		a := replication.Address{Keyspace: l.Keyspace, Partition: part}
+		token.add(a, replication.ClockIn(v, a))
+	}
 	if err := v.Err(); err != nil {
 		return atoll.Page{}, n.readFailed(err)
 	}
+	page.Session = n.seal(token)
 	return page, nil
 }
 

@@ -16,20 +16,29 @@ import (
 // A session token names the dots that a client has written and seen, by
 // partition. Its bytes, in unpadded base64url, are
 //
-//	1, list of (keyspace string, list of (partition, clock))
+//	3, list of (origin 8), list of (keyspace string, list of (partition, cells))
 //	2, origin 8
 //
-// The second form is what remains when the first grows over atoll.MaxToken:
-// everything that the node of that origin held when it said so. It demands more,
-// never less.
+// with one cell for each origin of the list, as cursors have them. The second form
+// is what remains when the first grows over atoll.MaxToken: everything that the
+// node of that origin held when it said so. It demands more, never less. (Form 1
+// named the origins anew in each partition: a page of a listing, which has seen
+// all partitions, did not fit.)
 const (
-	tokenClocks = 1
 	tokenPinned = 2
+	tokenClocks = 3
 )
 
-// sessionTimeout is how long a call waits for what its token names: the core's
-// AskAfter, then a pull.
-const sessionTimeout = 2 * time.Second
+// Times of sessions.
+const (
+	// sessionTimeout is how long a write waits for what its token names: the core's
+	// AskAfter, then a pull. It cannot be made elsewhere.
+	sessionTimeout = 2 * time.Second
+
+	// sessionWait is how long a read waits for what is on its way here, before
+	// another node is asked to answer it.
+	sessionWait = 200 * time.Millisecond
+)
 
 // token is a session token in memory.
 type token struct {
@@ -70,34 +79,28 @@ func parseToken(s atoll.Token) (token, error) {
 
 func parseClocks(b []byte) (token, error) {
 	var t token
-	for len(b) > 0 {
-		n, size := binary.Uvarint(b)
-		if size <= 0 || n > uint64(len(b)-size) {
-			return token{}, badToken()
-		}
-		ks := atoll.Keyspace(b[size : size+int(n)])
+	in := cursorReader{b: b}
+	origins := in.origins(0)
+	for n := in.uvarint(); n > 0 && !in.bad; n-- {
+		ks := atoll.Keyspace(in.bytes(in.uvarint()))
 		name := strings.TrimPrefix(string(ks), string(atoll.Keyspace("").Media()))
 		if _, err := atoll.ParseKeyspace(name); err != nil {
 			return token{}, badToken() // the system's keyspaces are nobody's to read
 		}
-		b = b[size+int(n):]
-		parts, size := binary.Uvarint(b)
-		if size <= 0 || parts > uint64(len(b)) {
-			return token{}, badToken()
-		}
-		b = b[size:]
-		for range parts {
-			part, size := binary.Uvarint(b)
-			if size <= 0 || part >= uint64(ks.Partitions()) {
+		for parts := in.uvarint(); parts > 0 && !in.bad; parts-- {
+			part := in.uvarint()
+			if part >= uint64(ks.Partitions()) {
 				return token{}, badToken()
 			}
-			clock, rest, err := crdt.DecodeClock(b[size:])
-			if err != nil {
-				return token{}, badToken()
+			var clock crdt.Clock
+			for _, o := range origins {
+				in.cell(o, &clock)
 			}
-			b = rest
 			t.add(replication.Address{Keyspace: ks, Partition: int(part)}, clock)
 		}
+	}
+	if in.bad || len(in.b) > 0 {
+		return token{}, badToken()
 	}
 	return t, nil
 }
@@ -141,7 +144,17 @@ func (n *Node) seal(t token) atoll.Token {
 }
 
 func encodeToken(t token) atoll.Token {
-	b := []byte{tokenClocks}
+	clocks := make([]crdt.Clock, len(t.needs))
+	spaces := 0
+	for i, need := range t.needs {
+		clocks[i] = need.Clock
+		if i == 0 || t.needs[i-1].Keyspace != need.Keyspace {
+			spaces++
+		}
+	}
+	origins := originsOf(clocks)
+	b := appendOrigins([]byte{tokenClocks}, origins)
+	b = binary.AppendUvarint(b, uint64(spaces))
 	for i := 0; i < len(t.needs); {
 		j := i
 		for j < len(t.needs) && t.needs[j].Keyspace == t.needs[i].Keyspace {
@@ -151,7 +164,11 @@ func encodeToken(t token) atoll.Token {
 		b = append(binary.AppendUvarint(b, uint64(len(ks))), ks...)
 		b = binary.AppendUvarint(b, uint64(j-i))
 		for _, need := range t.needs[i:j] {
-			b = need.Clock.Append(binary.AppendUvarint(b, uint64(need.Partition)))
+			b = binary.AppendUvarint(b, uint64(need.Partition))
+			runs := need.Clock.Runs()
+			for _, o := range origins {
+				b, runs = appendCellOf(b, o, runs)
+			}
 		}
 		i = j
 	}
@@ -172,6 +189,21 @@ func (n *Node) await(ctx context.Context, t token) error {
 	_, err := n.loop.call(ctx, replication.Await{
 		Needs: t.needs, Deadline: n.cfg.Clock().Add(sessionTimeout),
 	})
+	return err
+}
+
+// caughtUp is await for a read: it gives up after sessionWait with an error of
+// kind atoll.BehindSession. The core goes on to fetch what is missing, for the
+// session's next read.
+func (n *Node) caughtUp(ctx context.Context, t token) error {
+	waiting, cancel := context.WithTimeout(ctx, sessionWait)
+	defer cancel()
+	err := n.await(waiting, t)
+	if err != nil && waiting.Err() != nil && ctx.Err() == nil && !n.stopping.Load() {
+		return atoll.Errorf(atoll.BehindSession,
+			"this node does not have what the session has seen").Because(err).
+			WithHint("ask again in a moment, or go on in the region where the session was")
+	}
 	return err
 }
 

@@ -66,6 +66,24 @@ func (c *Core) await(in Await) {
 	c.waitFor(&wait{id: in.ID, needs: slices.Clone(in.Needs), deadline: in.Deadline})
 }
 
+// Holders returns the members that have said to hold all that needs name, in
+// order of their origins.
+func (c *Core) Holders(needs []Need) (holders []atoll.Origin) {
+	for _, m := range c.members {
+		holds := func(n Need) bool {
+			i, found := c.place(n.Keyspace)
+			if !found || n.Partition < 0 || n.Partition >= len(c.spaces[i].parts) {
+				return false
+			}
+			return c.spaces[i].parts[n.Partition].report(m.Origin).Covers(n.Clock)
+		}
+		if m.Origin != c.self.Origin && !slices.ContainsFunc(needs, func(n Need) bool { return !holds(n) }) {
+			holders = append(holders, m.Origin)
+		}
+	}
+	return holders
+}
+
 // waitFor replies at once if w is satisfied and keeps it otherwise.
 func (c *Core) waitFor(w *wait) {
 	if c.satisfied(w) {

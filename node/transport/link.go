@@ -225,6 +225,8 @@ func (l *link) serve(stream *quic.Stream) {
 		l.answer(stream, l.t.cfg.Handler.Pull, l.outflow())
 	case kind[0] == kindCall:
 		l.answer(stream, l.t.cfg.Handler.Call, nil) // media seldom compress
+	case kind[0] == kindRead:
+		l.answer(stream, l.t.cfg.Handler.Read, l.outflow())
 	case kind[0] == kindGossip:
 		l.gossip(stream)
 	default:

@@ -15,6 +15,7 @@ import (
 //	             kind 2, request until FIN -> frames until FIN (a pull)
 //	             kind 3, pool 1, any bytes both ways (memberlist)
 //	             kind 6, request until FIN -> frames until FIN (a call: chunks)
+//	             kind 7, request until FIN -> frames until FIN (a client's read)
 //	uni stream   kind 4, frames without end (the control lane)
 //	             kind 5, frames without end (the eager lane)
 //	datagram     pool 1, bytes: pool 0 is the Handler's, others memberlist's
@@ -30,6 +31,7 @@ const (
 	kindControl = 4
 	kindEager   = 5
 	kindCall    = 6
+	kindRead    = 7
 
 	poolHandler = 0
 )

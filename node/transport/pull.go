@@ -62,6 +62,14 @@ func (t *Transport) OpenCall(
 	return t.open(ctx, kindCall, to, request)
 }
 
+// OpenRead is OpenPull for what a client asks of a replica: the node's
+// Handler.Read answers it.
+func (t *Transport) OpenRead(
+	ctx context.Context, to atoll.NodeID, request []byte,
+) (*PullStream, error) {
+	return t.open(ctx, kindRead, to, request)
+}
+
 func (t *Transport) open(
 	ctx context.Context, kind byte, to atoll.NodeID, request []byte,
 ) (*PullStream, error) {
@@ -159,7 +167,7 @@ func (w *PullWriter) Flush() error {
 	return err
 }
 
-// answerer is Handler.Pull or Handler.Call.
+// answerer is Handler.Pull, Handler.Call or Handler.Read.
 type answerer func(context.Context, atoll.NodeID, []byte, *PullWriter) error
 
 // answer serves one pull or call of the peer. Without a packer, frames go as they

@@ -85,6 +85,9 @@ type Handler struct {
 
 	// Call answers one OpenCall as Pull answers an OpenPull.
 	Call func(ctx context.Context, from atoll.NodeID, request []byte, w *PullWriter) error
+
+	// Read answers one OpenRead as Pull answers an OpenPull.
+	Read func(ctx context.Context, from atoll.NodeID, request []byte, w *PullWriter) error
 }
 
 // Transport is one node's end of all its connections. Its methods are safe for
