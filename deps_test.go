@@ -63,6 +63,7 @@ var arrows = []arrow{
 		},
 		"drives the pure packages and nothing else",
 	},
+	{"deploy/e2e/...", []string{".", "node/wan"}, "real processes, with distance between them"},
 	{"deploy/...", []string{"."}, "files for operators"},
 	{"cmd/atoll/sample/...", []string{".", "cmd/atoll/sample/..."}, "data, no node"},
 	{"cmd/...", []string{"..."}, "wires everything, decides nothing"},
