@@ -24,6 +24,9 @@ func (c *Core) greet(m Member) {
 		}
 	}
 	c.send(m.Node, Marks{marks})
+	for _, g := range c.gone {
+		c.vowTo(m, g)
+	}
 	c.sendHeads(m.Node, true)
 }
 
@@ -128,6 +131,7 @@ func (c *Core) clocks(from Member, m Clocks) {
 
 // learn takes a peer's clock in and notes what we miss of it.
 func (c *Core) learn(from Member, p *partition, k crdt.Clock) {
+	k = c.strip(p, k)
 	if k.Max(c.self.Origin) > p.clock.Max(c.self.Origin) {
 		c.fence()
 	}
@@ -163,6 +167,10 @@ func (c *Core) wake() {
 		c.applyStages()
 		return
 	}
+	if c.sweeping = !c.sweeping && len(c.sweep.parts) > 0; c.sweeping {
+		c.sweepOn()
+		return
+	}
 	if c.now.Before(c.nextHeads) {
 		c.tidy()
 		return
@@ -171,6 +179,7 @@ func (c *Core) wake() {
 	for _, i := range c.rand.Perm(len(c.peers))[:min(HeadsTo, len(c.peers))] {
 		c.sendHeads(c.peers[i].Node, false)
 	}
+	c.partings()
 	if len(c.untidy) == 0 {
 		for _, s := range c.spaces {
 			c.untidy = append(c.untidy, s.parts...)
@@ -182,7 +191,7 @@ func (c *Core) wake() {
 // tidy drops what all members have passed: index entries and, at the elected
 // member, reset entries. It stops when the step is full; the next goes on.
 func (c *Core) tidy() {
-	elected := c.members[0].Origin == c.self.Origin // any choice is safe, also two
+	elected := c.elected()
 	for len(c.untidy) > 0 && c.room > 0 {
 		p := c.untidy[0]
 		c.untidy = c.untidy[1:]
@@ -221,7 +230,7 @@ func (c *Core) dropResets(p *partition, elected bool) {
 			c.write(keyOf(kindReset, p.Keyspace, p.Partition, key), nil)
 		} else if closed {
 			c.mutate(Mutate{Keyspace: p.Keyspace, Key: key, Edit: func(e *crdt.Edit) error {
-				e.DropSpentResets(stable.Has, c.member)
+				e.DropSpentResets(stable.Has, c.answers)
 				return nil
 			}})
 		}
@@ -232,6 +241,9 @@ func (c *Core) dropResets(p *partition, elected bool) {
 // here.
 func (c *Core) closed(p *partition) bool {
 	for _, m := range c.members {
+		if !c.awaited(m.Origin) {
+			continue
+		}
 		for _, r := range p.report(m.Origin).Runs() {
 			if r.Origin == m.Origin && !p.clock.HasRun(r) && (plant.Bug != plant.ClosedByMax ||
 				r.Last > p.clock.Max(m.Origin)) {
@@ -248,12 +260,12 @@ func (c *Core) nextWake() time.Time {
 	if len(c.waits) > 0 && c.waits[0].deadline.Before(t) {
 		t = c.waits[0].deadline
 	}
-	if len(c.staging) > 0 || len(c.untidy) > 0 {
+	if len(c.staging) > 0 || len(c.untidy) > 0 || len(c.sweep.parts) > 0 {
 		t = c.now
 	}
 	if len(c.sessions) < MaxPulls {
 		for _, p := range c.lagging {
-			if p.pull == nil && p.stage == nil && p.missing.Before(t) {
+			if p.pull == nil && p.stage == nil && p.missing.Before(t) && c.mayPull(p) {
 				t = p.missing
 			}
 		}

@@ -25,8 +25,10 @@ func newLone(keep int) *lone {
 }
 
 func (l *lone) restart(keep int) {
-	l.Core = New(Config{Self: Member{Origin: 1, Node: "a/1", Region: "a"}, View: l.state,
+	self := Member{Origin: 1, Node: "a/1", Region: "a"}
+	l.Core = New(Config{Self: self, View: l.state,
 		Rand: rand.New(rand.NewPCG(1, 2)), Chunk: 16, Keep: keep}, l.now)
+	l.step(Layout{Members: []Member{self}})
 }
 
 func (l *lone) step(in Input) Output {

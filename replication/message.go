@@ -75,6 +75,15 @@ type Mark struct {
 	Seq uint64
 }
 
+// Vow says how far the sender is in forgetting an origin, see Parting.
+type Vow struct {
+	Origin atoll.Origin
+	Layout uint64 // of the members and of the forgotten, as the sender knows them
+	Phase  Parting
+	Sum    uint64 // of all dots of Origin that the sender holds
+	Clean  bool   // Closed: the sender has no document that names Origin
+}
+
 // Pull asks for everything that is not in Clock. It opens a stream on which the
 // answer comes in order: Begin, Docs, End.
 type Pull struct {
@@ -108,6 +117,7 @@ func (Heads) message()  {}
 func (Parts) message()  {}
 func (Clocks) message() {}
 func (Marks) message()  {}
+func (Vow) message()    {}
 func (Pull) message()   {}
 func (Begin) message()  {}
 func (Doc) message()    {}

@@ -40,7 +40,10 @@ func (c *Core) mutate(in Mutate) {
 // edit carries a change out on this replica. It returns a nil delta when
 // nothing needed to change.
 func (c *Core) edit(in Mutate, doc *crdt.Doc) (*partition, *crdt.Delta, error) {
-	if c.fenced {
+	switch {
+	case c.expelled:
+		return nil, nil, errExpelled()
+	case c.fenced:
 		return nil, nil, errFenced()
 	}
 	if err := c.possible(in.Level); err != nil {
@@ -136,6 +139,9 @@ func (c *Core) apply(from Member, m Delta) {
 		c.fence()
 		return
 	}
+	if c.settled(d.Dots.Origin) && !p.clock.HasRun(d.Dots) {
+		return // the members have agreed that this was never written
+	}
 	claimed := crdt.ClockOf(d.Dots)
 	if part := claimed.Intersect(p.clock); !part.Empty() && !part.HasRun(d.Dots) {
 		return // a delta is a unit: nobody has made one of which we hold a part
@@ -149,7 +155,7 @@ func (c *Core) apply(from Member, m Delta) {
 		c.stats.Relayed++
 		c.passOn(m, from.Node)
 	}
-	seen := p.seen(d.Key)
+	seen := c.seen(p, d.Key)
 	if seen(crdt.Dot{Origin: d.Dots.Origin, Seq: d.Dots.First}) {
 		c.stats.Duplicates++
 		return

@@ -43,7 +43,11 @@ type report struct {
 
 // loadDoc returns the stored document of a key, empty if there is none.
 func (c *Core) loadDoc(p *partition, key atoll.Key) crdt.Doc {
-	return decodeStored(c.view.Get(keyOf(kindDoc, p.Keyspace, p.Partition, key)))
+	d := decodeStored(c.view.Get(keyOf(kindDoc, p.Keyspace, p.Partition, key)))
+	if len(c.gone) > 0 && len(d.Ghosts) > 0 {
+		c.exorcise(p, &d)
+	}
+	return d
 }
 
 // decodeStored reads a stored document. What we wrote we can read, or the disk
@@ -122,6 +126,7 @@ func (c *Core) recover() {
 		p.cut, rest, _ = crdt.DecodeClock(rest)
 		p.entries, p.resets = p.recoverEntries(rest), true
 	}
+	c.recoverGone()
 	for k, v := range c.view.Scan([]byte{kindStage}, []byte{kindStage + 1}) {
 		if ks, part, ok := parseMeta(k); ok {
 			if p := c.find(Address{ks, part}); p != nil {
@@ -159,11 +164,19 @@ func (p *partition) sum() uint64 {
 
 // seen reports whether d, a dot of key, is in the clock by which key is read:
 // behind the cursor of a full pull that is being applied the source's counts.
-func (p *partition) seen(key atoll.Key) func(crdt.Dot) bool {
+func (c *Core) seen(p *partition, key atoll.Key) func(crdt.Dot) bool {
 	if p.stage.passed(key) {
-		return func(d crdt.Dot) bool { return p.clock.Has(d) || p.stage.clock.Has(d) }
+		return c.orPruned(func(d crdt.Dot) bool { return p.clock.Has(d) || p.stage.clock.Has(d) })
 	}
-	return p.clock.Has
+	return c.orPruned(p.clock.Has)
+}
+
+// orPruned returns has for a replica that has seen all of the pruned origins.
+func (c *Core) orPruned(has func(crdt.Dot) bool) func(crdt.Dot) bool {
+	if len(c.gone) == 0 {
+		return has
+	}
+	return func(d crdt.Dot) bool { return has(d) || c.pruned(d.Origin) }
 }
 
 // report returns what member o has said, making room for it.
@@ -180,11 +193,12 @@ func (p *partition) member(o atoll.Origin) *report {
 	return &p.known[i]
 }
 
-// stable returns the dots that every member has reported.
+// stable returns the dots that every member has reported, but for those that
+// have lapsed.
 func (c *Core) stable(p *partition) crdt.Clock {
 	s := p.clock.Clone()
 	for _, m := range c.members {
-		if m.Origin != c.self.Origin {
+		if m.Origin != c.self.Origin && c.awaited(m.Origin) {
 			s = s.Intersect(*p.report(m.Origin))
 		}
 	}

@@ -47,7 +47,7 @@ type session struct {
 // startPulls opens the pulls that are due, as far as there is room.
 func (c *Core) startPulls() {
 	c.lagging = slices.DeleteFunc(c.lagging, func(p *partition) bool {
-		if p.pull != nil || p.stage != nil || p.missing.After(c.now) {
+		if p.pull != nil || p.stage != nil || p.missing.After(c.now) || !c.mayPull(p) {
 			return false
 		}
 		i := c.peer(p.from)
@@ -196,6 +196,9 @@ func (c *Core) join(s *session, m Doc) {
 	p := s.p
 	old := p.clock.Clone()
 	after := p.clock.Clone()
+	m.Runs = slices.DeleteFunc(m.Runs, func(r crdt.Run) bool {
+		return c.settled(r.Origin) && !p.clock.HasRun(r)
+	})
 	for _, r := range m.Runs {
 		after.AddRun(r)
 	}
@@ -205,8 +208,8 @@ func (c *Core) join(s *session, m Doc) {
 	c.stats.PulledDocs++
 	before := c.loadDoc(p, m.Key)
 	d := before
-	had := old.Has
-	d.Join(&m.Doc, &s.clock, had, after.Has)
+	had, theirs := c.orPruned(old.Has), c.theirs(s.clock)
+	d.Join(&m.Doc, &theirs, had, c.orPruned(after.Has))
 	c.saveDoc(p, m.Key, &d)
 	for _, r := range m.Runs {
 		if !p.clock.HasRun(r) {

@@ -14,6 +14,7 @@ package replication
 
 import (
 	"cmp"
+	"encoding/binary"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -24,6 +25,7 @@ import (
 	"github.com/atolledge/atoll"
 	"github.com/atolledge/atoll/replication/crdt"
 	"github.com/atolledge/atoll/replication/hlc"
+	"github.com/atolledge/atoll/replication/internal/plant"
 )
 
 // Limits and intervals of a Core.
@@ -77,9 +79,16 @@ type Core struct {
 	keep      int
 	now       time.Time
 	out       Output
-	spaces    []*space   // sorted by name
-	peers     []Member   // connected, sorted by node
-	members   []Member   // of the layout, self included, sorted by origin
+	spaces    []*space       // sorted by name
+	peers     []Member       // connected, sorted by node
+	members   []Member       // of the layout, self included, sorted by origin
+	lapsed    []atoll.Origin // those of members for whom nobody waits, sorted
+	layoutSum uint64         // of members and of the forgotten
+	listed    bool           // the layout has this node
+	enrolled  bool           // and a peer has seen what this node wrote about itself
+	gone      []*gone        // sorted by origin
+	sweep     sweeper
+	sweeping  bool       // the last Wake did
 	overlay   *overlay   // of the layout, nil without links
 	sessions  []*session // open pulls, in order of id
 	lastID    SessionID
@@ -92,6 +101,7 @@ type Core struct {
 	waits     deadlines
 	nextHeads time.Time
 	fenced    bool
+	expelled  bool
 	stats     Stats
 }
 
@@ -123,6 +133,9 @@ type Output struct {
 	Advanced []Address
 	Wake     time.Time // call Step with Wake not later than this
 	Fenced   string    // why this origin must not write any more, once
+	// Expelled says, once, that the cluster has forgotten this origin. The process
+	// must end, and the next begin with nothing of this one's state.
+	Expelled bool
 }
 
 // Send is a message for a connected peer. An Eager one may be dropped under
@@ -182,6 +195,11 @@ type (
 type Layout struct {
 	Members []Member
 	Links   []Link
+	// Lapsed are members that have been away for long. Nothing waits for what they
+	// report; they come back by a full pull.
+	Lapsed []atoll.Origin
+	// Forgotten are origins that an operator has taken out for good, see Parting.
+	Forgotten []atoll.Origin
 }
 
 func (Wake) input()       {}
@@ -251,6 +269,8 @@ func (c *Core) receive(from atoll.NodeID, m Message) {
 		c.clocks(c.peers[i], m)
 	case Marks:
 		c.marks(m)
+	case Vow:
+		c.heardVow(c.peers[i], m)
 	}
 }
 
@@ -279,6 +299,9 @@ func (c *Core) peer(n atoll.NodeID) int {
 
 func (c *Core) peerUp(m Member) {
 	c.peerDown(m.Node)
+	if c.forgotten(m.Origin) != nil {
+		return
+	}
 	i, _ := slices.BinarySearchFunc(c.peers, m.Node, func(m Member, n atoll.NodeID) int {
 		return cmp.Compare(m.Node, n)
 	})
@@ -293,19 +316,90 @@ func (c *Core) peerDown(n atoll.NodeID) {
 }
 
 func (c *Core) layout(in Layout) {
-	c.members = slices.Clone(in.Members)
+	c.members = slices.DeleteFunc(slices.Clone(in.Members), func(m Member) bool {
+		return slices.Contains(in.Forgotten, m.Origin)
+	})
+	c.lapsed = slices.Sorted(slices.Values(in.Lapsed))
+	c.listed = slices.ContainsFunc(in.Members, func(m Member) bool {
+		return m.Origin == c.self.Origin
+	})
 	if !slices.ContainsFunc(c.members, func(m Member) bool { return m.Origin == c.self.Origin }) {
 		c.members = append(c.members, c.self)
 	}
 	slices.SortFunc(c.members, func(a, b Member) int { return cmp.Compare(a.Origin, b.Origin) })
 	c.overlay = newOverlay(c.self.Origin, in.Links)
+	forgotten := slices.Sorted(slices.Values(in.Forgotten))
+	if sum := layoutSum(c.members, forgotten); sum != c.layoutSum {
+		c.layoutSum = sum
+		for _, g := range c.gone {
+			if g.phase == Gathered {
+				g.phase = Promised // by whom, has to be asked anew
+			}
+		}
+	}
+	c.forget(forgotten)
 }
 
-func (c *Core) member(o atoll.Origin) bool {
+// layoutSum tells layouts apart: by who is a member and who is forgotten.
+func layoutSum(members []Member, forgotten []atoll.Origin) uint64 {
+	var b []byte
+	for _, m := range members {
+		b = binary.BigEndian.AppendUint64(b, uint64(m.Origin))
+	}
+	b = binary.BigEndian.AppendUint64(b, 0)
+	for _, o := range forgotten {
+		b = binary.BigEndian.AppendUint64(b, uint64(o))
+	}
+	return xxhash.Sum64(b)
+}
+
+// awaited reports whether the members wait for what o reports.
+func (c *Core) awaited(o atoll.Origin) bool {
+	_, lapsed := slices.BinarySearch(c.lapsed, o)
+	return !lapsed
+}
+
+// answers reports whether o takes in, or has taken in, all that concerns it: a
+// member that has not lapsed, or an origin that is closed.
+func (c *Core) answers(o atoll.Origin) bool {
 	_, found := slices.BinarySearchFunc(c.members, o, func(m Member, o atoll.Origin) int {
 		return cmp.Compare(m.Origin, o)
 	})
-	return found
+	return found && (c.awaited(o) || plant.Bug == plant.LapsedCounts) || c.settled(o)
+}
+
+// elected reports whether this member is the one that tidies up. Any choice is
+// safe, also two.
+func (c *Core) elected() bool {
+	for _, m := range c.members {
+		if c.awaited(m.Origin) {
+			return m.Origin == c.self.Origin
+		}
+	}
+	return true
+}
+
+// mayPull reports whether this node may take p from others. A new one takes the
+// roster first: what it holds before the members know of it, they would not wait
+// for when they forget an origin.
+func (c *Core) mayPull(p *partition) bool {
+	if c.enrolled || p.Keyspace == Roster {
+		return true
+	}
+	if !c.listed {
+		return false
+	}
+	i, found := c.place(Roster)
+	if !found {
+		c.enrolled = true
+		return true
+	}
+	roster := c.spaces[i].parts[0]
+	own := crdt.ClockOf(roster.clock.Of(c.self.Origin)...)
+	for _, q := range c.peers {
+		c.enrolled = c.enrolled || roster.report(q.Origin).Covers(own)
+	}
+	return c.enrolled
 }
 
 // send queues a message; eager ones may be dropped on the way.

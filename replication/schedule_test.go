@@ -71,13 +71,16 @@ type world struct {
 	full   int // full pulls seen
 	calm   bool
 	fail   string
+	parted parted
+	lapsed []atoll.Origin
 }
 
 func newWorld(seed uint64) *world {
 	w := &world{
-		odds: weathers[seed%uint64(len(weathers))],
-		rng:  rand.New(rand.NewPCG(seed, 0x5eed)),
-		now:  time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
+		parted: parted{who: -1},
+		odds:   weathers[seed%uint64(len(weathers))],
+		rng:    rand.New(rand.NewPCG(seed, 0x5eed)),
+		now:    time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 	}
 	for i := range w.odds.nodes + w.rng.IntN(5-w.odds.nodes) {
 		region := atoll.Region("abcde"[i/2 : i/2+1])
@@ -102,7 +105,7 @@ func (w *world) start(i int) {
 	r.run++
 	r.core = New(Config{Self: r.member, View: &r.store, Chunk: 1 + int(w.rng.Uint64()%4), Keep: w.odds.keep,
 		Rand: rand.New(rand.NewPCG(w.rng.Uint64(), 1))}, w.now)
-	w.step(i, Layout{Members: w.members()})
+	w.step(i, w.layout(i))
 	for j, q := range w.nodes {
 		if j != i && q.core != nil {
 			w.step(i, PeerUp{q.member})
@@ -126,7 +129,7 @@ func (w *world) step(i int, in Input) Output {
 	r.store.current.Apply(out.Writes)
 	for k := range out.Sends {
 		d, ok := out.Sends[k].Message.(Delta)
-		if ok && d.Delta.Dots.Origin == r.member.Origin {
+		if ok && d.Delta.Dots.Origin == r.member.Origin && !w.parted.lost(i) {
 			w.oracle.learn(&d.Delta)
 		}
 	}
@@ -137,9 +140,10 @@ func (w *world) step(i int, in Input) Output {
 	if len(out.Writes)+len(out.Sends)+len(out.Pulls) > 0 {
 		r.pending = append(r.pending, out)
 	}
-	if out.Fenced != "" {
+	if out.Fenced != "" || out.Expelled {
 		w.failf("node %d was fenced", i)
 	}
+	w.closed(i)
 	w.invariant(i, out.Writes)
 	return out
 }
@@ -214,6 +218,10 @@ func recovered(r *replica) crdt.Clock {
 // deliver hands the k-th packet over, or the next message of an answer.
 func (w *world) deliver(k int) {
 	p := w.net[k]
+	if w.parted.dead(p.to) && !p.answered || p.session != 0 && w.parted.dead(p.from) {
+		w.sink(k)
+		return
+	}
 	if p.session == 0 {
 		w.lose(k)
 		w.step(p.to, Receive{From: w.nodes[p.from].member.Node, Message: p.msg})
@@ -266,10 +274,15 @@ func (w *world) answer(p *packet) {
 
 // settle lets everything arrive until the clocks agree.
 func (w *world) settle() {
-	w.calm = true
+	w.calm, w.lapsed = true, nil
+	for i := range w.nodes {
+		if w.hear(i); w.odds.lapse > 0 {
+			w.step(i, w.layout(i))
+		}
+	}
 	for range 1000 {
 		for i, r := range w.nodes {
-			if !r.wake.After(w.now) {
+			if !r.wake.After(w.now) && !w.parted.dead(i) {
 				w.step(i, Wake{})
 			}
 			w.commit(i, len(r.pending))
@@ -291,8 +304,8 @@ func (w *world) settle() {
 // soonest returns when the next node wants to wake.
 func (w *world) soonest() time.Time {
 	t := w.nodes[0].wake
-	for _, r := range w.nodes {
-		if r.wake.Before(t) {
+	for i, r := range w.nodes {
+		if r.wake.Before(t) && !w.parted.dead(i) {
 			t = r.wake
 		}
 	}
@@ -304,13 +317,18 @@ func (w *world) soonest() time.Time {
 
 func (w *world) agreed() bool {
 	zero := w.nodes[0].core.find(testAddress)
-	for _, r := range w.nodes {
+	for i, r := range w.nodes {
+		if i == w.parted.who {
+			continue
+		}
 		p := r.core.find(testAddress)
-		if !p.clock.Equal(zero.clock) || p.stage != nil {
+		if !p.clock.Equal(zero.clock) || p.stage != nil || w.spent(r) {
 			return false
 		}
 	}
-	return !slices.ContainsFunc(w.nodes, w.spent)
+	return w.parted.who < 0 || w.everyone(func(r *replica) bool {
+		return r.core.settled(w.nodes[w.parted.who].member.Origin)
+	})
 }
 
 // schedule runs one seed and returns what went wrong.
@@ -323,6 +341,9 @@ func schedule(seed uint64) (fail string, full int) {
 	}
 	if w.settle(); w.fail == "" {
 		w.verify()
+	}
+	if w.parted.who >= 0 && w.fail == "" && seed%4 == 0 {
+		w.part()
 	}
 	return w.fail, w.full
 }

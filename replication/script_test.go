@@ -26,6 +26,8 @@ var rewriteScripts = flag.Bool("rewrite", false, "write what the scripts in test
 //	nodes N…               the members, in order of their origins 1, 2, …; all connected
 //	layout N…              who the members are from now on, as all nodes hear
 //	links N-M…             who speaks to whom from now on, as all nodes hear
+//	lapse N…               for whom nobody waits from now on
+//	forget N…              who is forgotten from now on, as all nodes hear
 //	join N                 a new, empty member, connected to all
 //	restart N              a new process on what is durable
 //	up|down N M            a connection
@@ -48,8 +50,10 @@ type script struct {
 	out     strings.Builder
 	start   time.Time
 	members []Member
-	links   []Link
-	liars   []atoll.NodeID // say only what the script makes them say
+
+	lapsed, forgotten []atoll.Origin
+	links             []Link
+	liars             []atoll.NodeID // say only what the script makes them say
 }
 
 type scripted struct {
@@ -79,22 +83,27 @@ func TestScripts(t *testing.T) {
 	}
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-			s := &script{t: t, now: start, start: start}
-			got := s.run(string(text))
+			text, got := runScript(t, file)
 			if *rewriteScripts {
 				if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
 					t.Fatal(err)
 				}
-			} else if got != string(text) {
-				t.Errorf("%s: something else happened:\n%s", file, diff(string(text), got))
+			} else if got != text {
+				t.Errorf("%s: something else happened:\n%s", file, diff(text, got))
 			}
 		})
 	}
+}
+
+// runScript returns what a script says and what happened.
+func runScript(t *testing.T, file string) (want, got string) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	s := &script{t: t, now: start, start: start}
+	return string(text), s.run(string(text))
 }
 
 // diff shows from where on two texts differ.
@@ -168,6 +177,12 @@ func (s *script) command(f []string) {
 		s.layout(members)
 	case "links":
 		s.relink(f[1:])
+	case "lapse":
+		s.lapsed = s.origins(f[1:])
+		s.layout(s.members)
+	case "forget":
+		s.forgotten = s.origins(f[1:])
+		s.layout(s.members)
 	case "up":
 		s.connect(s.node(args[0]), s.node(args[1]))
 	case "down":
@@ -219,10 +234,23 @@ func (s *script) join(name string) {
 	s.layout(members)
 }
 
+// laid returns the layout as all nodes hear of it.
+func (s *script) laid() Layout {
+	return Layout{Members: s.members, Links: s.links, Lapsed: s.lapsed, Forgotten: s.forgotten}
+}
+
+// origins returns those of the nodes that are named.
+func (s *script) origins(names []string) (all []atoll.Origin) {
+	for _, name := range names {
+		all = append(all, s.node(name).Origin)
+	}
+	return all
+}
+
 func (s *script) layout(members []Member) {
 	s.members = members
 	for _, n := range s.nodes {
-		s.step(n, Layout{members, s.links})
+		s.step(n, s.laid())
 	}
 }
 
@@ -249,7 +277,7 @@ func (s *script) restart(n *scripted) {
 		Rand: rand.New(rand.NewPCG(uint64(n.Origin), 7))}, s.now)
 	s.pulls = slices.DeleteFunc(s.pulls, func(p open) bool { return p.from == n })
 	s.step(n, Wake{})
-	s.step(n, Layout{s.members, s.links})
+	s.step(n, s.laid())
 	for _, name := range slices.Clone(n.up) {
 		s.connect(n, s.node(string(name)))
 	}
@@ -318,6 +346,9 @@ func (s *script) step(n *scripted, in Input) {
 			body, _, _ := crdt.Render(&c.Doc)
 			s.say("%s%s now has %s=%s%s", s.clock(), n.Node, c.Key, body, conflict(c))
 		}
+	}
+	if out.Expelled {
+		s.say("%s is forgotten itself", n.Node)
 	}
 	if out.Fenced != "" {
 		s.say("%s is fenced", n.Node)
@@ -497,6 +528,12 @@ func (s *script) show(n *scripted) {
 	}
 	if p.stage != nil {
 		text += fmt.Sprint(" stage ", p.stage.phase)
+	}
+	for _, g := range n.core.Farewells() {
+		text += fmt.Sprintf(" %d %s", g.Origin, g.Phase)
+		if len(g.Waiting) > 0 {
+			text += fmt.Sprintf(" waits for %d", g.Waiting)
+		}
 	}
 	if n.core.Fenced() {
 		text += " fenced"

@@ -130,12 +130,13 @@ func (c *Core) applyChunk(p *partition) {
 		before := c.loadDoc(p, key)
 		d := before
 		p.stage.cursor = key // will reads the key under both clocks
-		d.Join(&theirs, &p.stage.clock, p.clock.Has, p.seen(key))
+		clock, had := c.theirs(p.stage.clock), c.orPruned(p.clock.Has)
+		d.Join(&theirs, &clock, had, c.seen(p, key))
 		if !slices.EqualFunc(d.Entries, before.Entries, sameDot) ||
 			!slices.Equal(d.Ghosts, before.Ghosts) {
 			c.saveDoc(p, key, &d)
 			c.changed(p, key, d, contest(&before, &d),
-				metJoin(&before, &d, p.clock.Has, false))
+				metJoin(&before, &d, had, false))
 		}
 		c.write(staged, nil)
 	}
@@ -185,6 +186,7 @@ func (c *Core) nextKeys(p *partition) (keys []atoll.Key, last bool) {
 // finishStage takes the source's clock over. Dots that come with it have no
 // index entry here, so cut grows by them.
 func (c *Core) finishStage(p *partition) {
+	p.stage.clock = c.strip(p, p.stage.clock)
 	if plant.Bug != plant.FloorOwnCutsOnly {
 		for r := range p.stage.clock.Minus(p.clock) {
 			p.cut.AddRun(r)

@@ -125,7 +125,7 @@ func (c *Core) satisfied(w *wait) bool {
 	for len(w.needs) > 0 {
 		n := &w.needs[0]
 		w.at = c.find(n.Address)
-		if w.at == nil || !w.at.clock.Covers(n.Clock) {
+		if w.at == nil || !w.at.clock.Covers(c.strip(w.at, n.Clock)) {
 			return false
 		}
 		w.needs = w.needs[1:]
@@ -182,7 +182,7 @@ func (c *Core) expire() {
 func (c *Core) ask(w *wait) {
 	for _, n := range w.needs {
 		p := c.find(n.Address)
-		if p == nil || p.clock.Covers(n.Clock) {
+		if p == nil || p.clock.Covers(c.strip(p, n.Clock)) {
 			continue
 		}
 		p.asked = true

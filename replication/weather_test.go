@@ -27,6 +27,8 @@ type weather struct {
 	keep    int  // index entries that stay when all have passed them
 	whole   bool // a cut takes the whole index
 	source  bool // cuts are made at node 0 only
+	lapse   int  // weight: a node hears that nobody waits for one any more, or again
+	part    int  // weight: a node is forgotten, and one after the other hears of it
 }
 
 // weathers are taken in turn by seed. Each makes other coincidences likely.
@@ -53,7 +55,12 @@ var weathers = []weather{
 	// Counters and their resets, with time for tidying up.
 	{
 		write: 20, wake: 18, commit: 20, crash: 1, cut: 1, events: 120, nodes: 3, tick: 250,
-		lost: 4, broken: 5, deletes: 1, counts: 9, keep: 3,
+		lost: 4, broken: 5, deletes: 1, counts: 9, keep: 3, lapse: 5,
+	},
+	// A node is forgotten, dead or alive, while deltas are lost.
+	{
+		write: 20, wake: 18, commit: 20, crash: 1, cut: 1, events: 200, nodes: 3, tick: 200,
+		lost: 5, doubled: 2, broken: 6, deletes: 5, counts: 3, part: 4,
 	},
 }
 
@@ -64,9 +71,22 @@ func (w *world) event() {
 	w.now = w.now.Add(time.Duration(w.rng.IntN(w.odds.tick)) * time.Millisecond)
 	x := w.rng.IntN(100)
 	of := func(weight int) bool { x -= weight; return x < 0 }
+	if w.parted.dead(i) {
+		return
+	}
 	switch {
 	case of(w.odds.write):
-		w.write(i)
+		if !w.parted.lost(i) {
+			w.write(i)
+		}
+	case of(w.odds.part):
+		w.partOrHear(i)
+	case of(w.odds.lapse):
+		w.lapsed = nil
+		if w.rng.IntN(3) > 0 {
+			w.lapsed = append(w.lapsed, w.nodes[w.rng.IntN(len(w.nodes))].member.Origin)
+		}
+		w.step(i, w.layout(i))
 	case of(w.odds.wake):
 		g := r.core.find(testAddress).stage
 		if g == nil || g.cursor == "" || w.rng.IntN(10) >= w.odds.dawdle {
@@ -87,6 +107,8 @@ func (w *world) event() {
 func (w *world) pass(k int) {
 	y := w.rng.IntN(10)
 	switch {
+	case w.away(w.net[k].from) || w.away(w.net[k].to):
+		w.sink(k)
 	case w.net[k].session != 0:
 		if !w.net[k].answered || w.rng.IntN(10) >= w.odds.slow {
 			w.deliver(k)
@@ -128,19 +150,32 @@ type change struct {
 func (w *world) write(i int) {
 	key := keyAt(w.rng.IntN(testKeys))
 	var ch change
-	out := w.step(i, Mutate{ID: 1, Keyspace: testSpace, Key: key,
-		Edit: func(e *crdt.Edit) error {
-			for range 1 + w.rng.IntN(2) {
-				if err := w.operate(e, key, &ch); err != nil {
-					return err
-				}
+	w.change(i, key, &ch, func(e *crdt.Edit) error {
+		for range 1 + w.rng.IntN(2) {
+			if err := w.operate(e, key, &ch); err != nil {
+				return err
 			}
-			return nil
-		}})
+		}
+		return nil
+	})
+}
+
+// delete removes all of a document that node i sees.
+func (w *world) delete(i int, key atoll.Key) {
+	w.change(i, key, &change{removes: true}, func(e *crdt.Edit) error {
+		e.Drop(func(*crdt.Entry) bool { return true })
+		e.ResetCounters(func(crdt.Path) bool { return true })
+		return nil
+	})
+}
+
+// change carries one change out and tells the oracle.
+func (w *world) change(i int, key atoll.Key, ch *change, edit func(*crdt.Edit) error) {
+	out := w.step(i, Mutate{ID: 1, Keyspace: testSpace, Key: key, Edit: edit})
 	for _, reply := range out.Replies {
 		dot := first(reply.Dots)
 		if ch.removes && dot.Seq > 0 {
-			w.oracle.reset(key, dot, w.nodes[i].core.find(testAddress).seen(key))
+			w.oracle.reset(key, dot, w.nodes[i].core.seen(w.nodes[i].core.find(testAddress), key))
 		}
 		if ch.inc != nil {
 			ch.inc.dot = dot

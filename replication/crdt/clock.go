@@ -104,6 +104,23 @@ func (c *Clock) Max(o atoll.Origin) uint64 {
 	return 0
 }
 
+// Of returns the runs of o. The slice is c's own: read only.
+func (c *Clock) Of(o atoll.Origin) []Run {
+	i := c.search(o, 0)
+	j := i
+	for j < len(c.runs) && c.runs[j].Origin == o {
+		j++
+	}
+	return c.runs[i:j:j]
+}
+
+// Without returns a clock with the dots of c but those of o.
+func (c *Clock) Without(o atoll.Origin) Clock {
+	var out Clock
+	out.runs = slices.DeleteFunc(slices.Clone(c.runs), func(r Run) bool { return r.Origin == o })
+	return out
+}
+
 // Add puts d into c.
 func (c *Clock) Add(d Dot) { c.AddRun(Run{d.Origin, d.Seq, d.Seq}) }
 

@@ -24,6 +24,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"github.com/atolledge/atoll"
 	"github.com/atolledge/atoll/replication/hlc"
 )
 
@@ -92,6 +93,15 @@ func (d *Doc) Has(x Dot) bool {
 		}
 	}
 	return false
+}
+
+// Names reports whether d cannot be read without knowing origin o: an entry or a
+// ghost of it, or a reset entry that took from it.
+func (d *Doc) Names(o atoll.Origin) bool {
+	return slices.ContainsFunc(d.Ghosts, func(x Dot) bool { return x.Origin == o }) ||
+		slices.ContainsFunc(d.Entries, func(x Entry) bool {
+			return x.Dot.Origin == o || x.Kind == ResetOf && takenOf(decodeTaken(x.Value), o).Birth > 0
+		})
 }
 
 // Clone returns a copy of d that shares only the entries' values.

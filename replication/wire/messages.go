@@ -19,6 +19,7 @@ const (
 	TypeParts  Type = 5 // keyspace string, list of hash 8
 	TypeClocks Type = 6 // keyspace string, flags 1 (1: reply), list of (partition, clock)
 	TypeMarks  Type = 7 // list of (address, seq)
+	TypeVow    Type = 8 // origin 8, layout 8, phase 1, sum 8, flags 1 (1: clean)
 
 	// On the stream of a pull: Pull asks, the others answer.
 	TypePull    Type = 16 // address, clock
@@ -41,6 +42,7 @@ const (
 	flagRelay = 1
 	flagAck   = 2
 	flagReply = 1
+	flagClean = 1
 	flagFull  = 1
 	flagBusy  = 2
 )
@@ -70,6 +72,10 @@ func Append(b []byte, m replication.Message) (Type, []byte) {
 			b = binary.AppendUvarint(appendAddress(b, k.Address), k.Seq)
 		}
 		return TypeMarks, b
+	case replication.Vow:
+		b = binary.BigEndian.AppendUint64(b, uint64(m.Origin))
+		b = append(binary.BigEndian.AppendUint64(b, m.Layout), byte(m.Phase))
+		return TypeVow, append(binary.BigEndian.AppendUint64(b, m.Sum), flags(m.Clean, flagClean))
 	case replication.Pull:
 		return TypePull, m.Clock.Append(appendAddress(b, m.Address))
 	case replication.Begin:
@@ -195,6 +201,9 @@ func (d *decoder) message(t Type) replication.Message {
 			m.Marks[i] = replication.Mark{Address: d.address(), Seq: d.uvarint()}
 		}
 		return m
+	case TypeVow:
+		return replication.Vow{Origin: atoll.Origin(d.uint64()), Layout: d.uint64(),
+			Phase: replication.Parting(d.byte()), Sum: d.uint64(), Clean: d.byte()&flagClean != 0}
 	case TypePull:
 		return replication.Pull{Address: d.address(), Clock: take(d, crdt.DecodeClock)}
 	case TypeBegin:

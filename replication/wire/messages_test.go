@@ -43,6 +43,8 @@ func samples() map[string]replication.Message {
 		"clocks": replication.Clocks{Keyspace: "stars", Reply: true,
 			Clocks: []replication.PartitionClock{{Partition: 0}, {Partition: 63, Clock: clock}}},
 		"marks": replication.Marks{Marks: []replication.Mark{{Address: at, Seq: 300}}},
+		"vow": replication.Vow{Origin: run.Origin, Layout: 1 << 62, Phase: replication.Closed,
+			Sum: 7, Clean: true},
 		"pull":  replication.Pull{Address: at, Clock: clock},
 		"begin": replication.Begin{Clock: clock, Full: true, Busy: true},
 		"doc": replication.Doc{Key: "sirius", Runs: []crdt.Run{run}, Doc: crdt.Doc{
@@ -77,7 +79,7 @@ func compareGolden(t *testing.T, name string, got []byte) {
 }
 
 func TestGoldenMessages(t *testing.T) {
-	types := map[string]Type{"delta": 2, "ack": 3, "heads": 4, "parts": 5, "clocks": 6, "marks": 7,
+	types := map[string]Type{"delta": 2, "ack": 3, "heads": 4, "parts": 5, "clocks": 6, "marks": 7, "vow": 8,
 		"pull": 16, "begin": 17, "doc": 19, "end": 20}
 	for name, m := range samples() {
 		b := frame(m)

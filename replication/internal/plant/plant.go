@@ -24,11 +24,14 @@ const (
 	TornCommit                 // clock and documents become durable apart
 	AnswerOutlivesRun          // a pull answer is used by the process after the asker's
 	ClosedByMax                // what a member wrote counts as here by its highest dot
+	ForgottenEarly             // an origin's holes close before all have promised
+	PrunedAlone                // an origin leaves a clock though others' documents name it
+	LapsedCounts               // a reset entry goes though it names a member that has lapsed
 )
 
 // Variants lists all of them but None.
 func Variants() []Variant {
-	all := make([]Variant, ClosedByMax)
+	all := make([]Variant, LapsedCounts)
 	for i := range all {
 		all[i] = Variant(i + 1)
 	}
@@ -39,5 +42,6 @@ func (v Variant) String() string {
 	return [...]string{"none", "split-document", "ghost-as-seen", "ghost-not-adopted",
 		"ghost-ignored", "no-floor", "floor-own-cuts-only", "full-in-place",
 		"resume-elsewhere", "serve-while-applying", "reset-removes-rows", "reset-dropped-early",
-		"send-before-durable", "torn-commit", "answer-outlives-run", "closed-by-max"}[v]
+		"send-before-durable", "torn-commit", "answer-outlives-run", "closed-by-max",
+		"forgotten-early", "pruned-alone", "lapsed-counts"}[v]
 }
