@@ -342,7 +342,7 @@ func schedule(seed uint64) (fail string, full int) {
 	if w.settle(); w.fail == "" {
 		w.verify()
 	}
-	if w.parted.who >= 0 && w.fail == "" && seed%4 == 0 {
+	if w.parted.who >= 0 && w.fail == "" && seed%5 == 0 {
 		w.part()
 	}
 	return w.fail, w.full
