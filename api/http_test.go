@@ -569,7 +569,8 @@ func TestMount(t *testing.T) {
 	}{
 		{"GET", "/v1/media/a//b", "r", 200}, {"GET", "/v1/media/a", "", 401},
 		{"PUT", "/v1/media/a", "r", 403}, {"PUT", "/v1/media/a", "w", 200},
-		{"GET", "/v1/media/panic", "r", 500}, {"GET", "/v1/media", "r", 404},
+		{"GET", "/v1/media/panic", "r", 500}, {"PUT", "/v1/media", "w", 404},
+		{"GET", "/v1/media", "", 307}, {"HEAD", "/v1/media?a=b", "", 307},
 	} {
 		var h headers
 		if c.token != "" {
@@ -578,6 +579,9 @@ func TestMount(t *testing.T) {
 		w := record(srv, c.method, c.path, h, "")
 		if w.Code != c.status {
 			t.Errorf("%+v: %d %s", c, w.Code, w.Body)
+		}
+		if to := w.Header().Get("Location"); w.Code == 307 && to != strings.Replace(c.path, "media", "media/", 1) {
+			t.Errorf("%+v leads to %s", c, to)
 		}
 		if w.Code == 200 && (w.Body.String() != c.path || trace != w.Header().Get("Traceparent")) {
 			t.Errorf("%+v: %s, trace %s", c, w.Body, trace)

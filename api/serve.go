@@ -141,6 +141,9 @@ func (s *Server) route(q *request) (label string, serve handler, need guard.Role
 		if strings.HasPrefix(path, m.Prefix) {
 			return m.Prefix, m.serve, m.need(q.Method), nil
 		}
+		if path+"/" == m.Prefix && (q.Method == http.MethodGet || q.Method == http.MethodHead) {
+			return m.Prefix, m.lead, guard.Anyone, nil
+		}
 	}
 	var allow []string
 	for _, rt := range s.routes {
@@ -178,6 +181,18 @@ func allowed(methods string) handler {
 
 func (m Mount) serve(_ *Server, w *response, q *request) error {
 	m.Handler.ServeHTTP(w, q.Request)
+	return nil
+}
+
+// lead leads a person who left out the last slash on. It is not for ever: what is
+// mounted where may change, and a browser would not ask again.
+func (m Mount) lead(_ *Server, w *response, q *request) error {
+	to := m.Prefix
+	if q.URL.RawQuery != "" {
+		to += "?" + q.URL.RawQuery
+	}
+	w.Header().Set("Location", to)
+	w.WriteHeader(http.StatusTemporaryRedirect)
 	return nil
 }
 
