@@ -46,7 +46,7 @@ func (s *sea) Cluster() atoll.Cluster {
 	s.looks++
 	return atoll.Cluster{
 		Name: "lagoon", Self: "tokyo/1",
-		Clocks: map[atoll.Keyspace]map[atoll.Origin]uint64{"_roster": nil, "stars": nil, "notes": nil},
+		Clocks: map[atoll.Keyspace]map[atoll.Origin]uint64{"_roster": nil, "stars": nil, "notes": {1: 3, 2: 4}},
 		Regions: []atoll.RegionView{
 			{Name: "frankfurt", Lat: 50, Lon: 8, State: atoll.StateUp,
 				Votes:     []atoll.Vote{{Voter: "tokyo", Up: true, Age: time.Second}},
@@ -299,7 +299,7 @@ func TestStream(t *testing.T) {
 func check(t *testing.T, x map[string]any) {
 	t.Helper()
 	for _, c := range []struct{ path, want string }{
-		{"keyspaces", `["notes","stars"]`},
+		{"keyspaces", `[{"changes":7,"name":"notes"},{"changes":0,"name":"stars"}]`},
 		{"conflicts", `{"count":1,"newest":"1970-01-01T00:00:05Z"}`},
 		{"links", `[{"a":"frankfurt","b":"tokyo","rtt_ms":229,"state":"up",` +
 			`"to_a":{"dots":3,"known":true,"lag_ms":60000},"to_b":{"dots":0,"known":false,"lag_ms":0}}]`},

@@ -17,9 +17,15 @@ type snapshot struct {
 	Regions []region     `json:"regions"`
 	Links   []link       `json:"links"` // each pair of regions once
 
-	Keyspaces []string `json:"keyspaces"` // of users, sorted
-	Conflicts feed     `json:"conflicts"`
-	Dev       *Dev     `json:"dev,omitempty"`
+	Keyspaces []keyspace `json:"keyspaces"` // of users, sorted
+	Conflicts feed       `json:"conflicts"`
+	Dev       *Dev       `json:"dev,omitempty"`
+}
+
+// keyspace says whether its documents are worth fetching again.
+type keyspace struct {
+	Name    atoll.Keyspace `json:"name"`
+	Changes uint64         `json:"changes"` // of all regions, here by now; only grows
 }
 
 type region struct {
@@ -75,6 +81,9 @@ func (c *Console) look(now time.Time) snapshot {
 	}
 	speed := c.meter.read(now, sources)
 	for _, r := range own.Regions {
+		if r.Name == own.Self.Region() {
+			r.Votes = votesOn(r.Name, views) // nobody tells a region what is voted on it
+		}
 		s.Regions = append(s.Regions, newRegion(r, views, speed))
 	}
 	if c.cfg.Dev != nil {
@@ -107,6 +116,18 @@ func newRegion(r atoll.RegionView, views []atoll.Cluster, speed map[atoll.NodeID
 	return out
 }
 
+// votesOn returns the votes on a region by the first view that has any.
+func votesOn(name atoll.Region, views []atoll.Cluster) []atoll.Vote {
+	for _, v := range views {
+		for _, r := range v.Regions {
+			if r.Name == name && len(r.Votes) > 0 {
+				return r.Votes
+			}
+		}
+	}
+	return nil
+}
+
 // find returns a node as a view has it.
 func find(c atoll.Cluster, id atoll.NodeID) (atoll.NodeView, bool) {
 	for _, r := range c.Regions {
@@ -123,12 +144,17 @@ func find(c atoll.Cluster, id atoll.NodeID) (atoll.NodeView, bool) {
 }
 
 // keyspaces are those that have documents, or had.
-func keyspaces(c atoll.Cluster) []string {
-	out := []string{}
-	for _, ks := range slices.Sorted(maps.Keys(c.Clocks)) {
-		if !ks.System() {
-			out = append(out, string(ks))
+func keyspaces(c atoll.Cluster) []keyspace {
+	out := []keyspace{}
+	for _, name := range slices.Sorted(maps.Keys(c.Clocks)) {
+		if name.System() {
+			continue
 		}
+		ks := keyspace{Name: name}
+		for _, dots := range c.Clocks[name] {
+			ks.Changes += dots
+		}
+		out = append(out, ks)
 	}
 	return out
 }

@@ -87,6 +87,18 @@ func TestLinksOfMany(t *testing.T) {
 	}
 }
 
+func TestVotesOn(t *testing.T) {
+	yes := atoll.Vote{Voter: "b", Up: true}
+	views := []atoll.Cluster{view("a/1", "a", atoll.NodeView{}), view("b/1", "c", atoll.NodeView{}),
+		view("b/1", "a", atoll.NodeView{}, yes), view("c/1", "a", atoll.NodeView{}, yes, yes)}
+	if got := votesOn("a", views); len(got) != 1 || got[0] != yes {
+		t.Errorf("votes on a: %v", got)
+	}
+	if got := votesOn("b", views); got != nil {
+		t.Errorf("votes on b, of which nobody says anything: %v", got)
+	}
+}
+
 func TestOrigin(t *testing.T) {
 	for _, c := range []struct{ scheme, addr, port, want string }{
 		{"http://", "192.0.2.1", "8080", "http://192.0.2.1:8080"},

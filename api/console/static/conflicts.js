@@ -4,6 +4,13 @@ import { get } from "./api.js";
 
 const most = 12; // shown; the feed has more
 
+// What people call the kinds of conflict.
+const kinds = {
+  "register": "written at once",
+  "kind-clash": "written at once, as different things",
+  "delete-edit": "deleted here, edited there",
+};
+
 export class Conflicts {
   constructor(parent, open) {
     this.parent = parent;
@@ -18,6 +25,7 @@ export class Conflicts {
     try {
       const { items } = await get(`/v1/conflicts?limit=${most}`);
       show($("conflict-none"), items.length === 0);
+      text($("conflict-count"), count > items.length ? `the newest ${items.length} of ${count}` : "");
       each(this.parent, items, (c) => [c.at, c.keyspace, c.key, c.cell].join("\0"), (c) => this.row(c));
     } catch {
       this.seen = undefined; // with the next snapshot
@@ -32,7 +40,7 @@ export class Conflicts {
     const winner = c.winner ? `${shown(c.winner)} won` : "nothing won";
     const losers = c.losers.map(shown).join(", ");
     const el = h("li", {},
-      h("p", {}, open, cell, " ", h("span", { class: "note" }, c.kind, ", ", time)),
+      h("p", {}, open, cell, " ", h("span", { class: "note" }, kinds[c.kind] ?? c.kind, ", ", time)),
       h("p", {}, h("b", {}, winner), losers ? `; beside it ${losers}` : ""));
     return { el, set: () => {} };
   }

@@ -1,11 +1,13 @@
 // The browser of documents: keyspaces, keys, one document with its concurrent
-// values. What is open is read again as long as nobody edits it.
+// values. What is listed and what is open are read again when the keyspace has
+// changed; what somebody edits is left alone.
 import { act, attribute, each, h, show, sure, text } from "./dom.js";
 import { call, document as path, get, Problem } from "./api.js";
 import { pretty } from "./json.js";
 import { shown } from "./conflicts.js";
 
-const pageSize = 50;
+const pageSize = 50, mostListed = 1000;
+const expiryEvery = 15_000; // ms: a document whose time has passed goes without a change
 
 export class Documents {
   constructor(parent) {
@@ -54,36 +56,82 @@ export class Documents {
   follow({ keyspaces, may }) {
     attribute(this.save, "disabled", may.write ? null : "");
     attribute(this.remove, "disabled", may.write ? null : "");
-    each(this.known, keyspaces, (k) => k, (k) => ({ el: h("option", { value: k }), set: () => {} }));
+    each(this.known, keyspaces, (k) => k.name, (k) => ({ el: h("option", { value: k.name }), set: () => {} }));
     if (!this.keyspace.value && keyspaces.length && !this.listed) {
-      this.keyspace.value = keyspaces[0];
+      this.keyspace.value = keyspaces[0].name;
       this.list();
     }
-    if (this.at && !this.edited()) this.read();
+    this.changes = Object.fromEntries(keyspaces.map((k) => [k.name, k.changes]));
+    if (!document.hidden) this.look();
   }
 
+  // look reads again what has changed. A read that fails is tried at the next.
+  async look() {
+    if (this.looking) return;
+    this.looking = true;
+    try {
+      if (this.shows && this.stale(this.shows)) await this.relist();
+      if (this.at && this.stale(this.at)) await this.read();
+    } finally {
+      this.looking = false;
+    }
+  }
+
+  // stale is whether what was read may be another by now, and marks it read.
+  stale(what) {
+    const changes = this.changes?.[what.keyspace], now = performance.now();
+    if (changes === undefined || (what.changes === changes && now - what.read < expiryEvery)) return false;
+    what.changes = changes;
+    what.read = now;
+    return true;
+  }
+
+  // list begins a list of what the form says.
   async list() {
+    this.shows = { keyspace: this.keyspace.value, prefix: this.prefix.value };
+    this.stale(this.shows);
     this.listed = [];
     this.next = "";
     await this.page();
   }
 
+  // page adds the next keys to the list.
   async page() {
-    const q = new URLSearchParams({ limit: pageSize, prefix: this.prefix.value });
-    if (this.next) q.set("after", this.next);
+    const shows = this.shows;
+    const p = await this.ask(shows, pageSize, this.next);
+    if (!p || shows !== this.shows) return;
+    this.listed.push(...p.items.map((i) => i.key));
+    this.tellKeys(p.next);
+  }
+
+  // relist asks again for as many keys as are shown.
+  async relist() {
+    const shows = this.shows, limit = Math.min(Math.max(this.listed.length, pageSize), mostListed);
+    const p = await this.ask(shows, limit, "");
+    if (!p || shows !== this.shows || this.listed.length > limit) return;
+    this.listed = p.items.map((i) => i.key);
+    this.tellKeys(p.next);
+  }
+
+  async ask({ keyspace, prefix }, limit, after) {
+    const q = new URLSearchParams({ limit, prefix });
+    if (after) q.set("after", after);
     try {
-      const p = await get(`/v1/docs/${encodeURIComponent(this.keyspace.value)}?${q}`);
-      this.listed.push(...p.items.map((i) => i.key));
-      this.next = p.next ?? "";
-      text(this.state, this.listed.length ? "" : "No document has such a key.");
+      return await get(`/v1/docs/${encodeURIComponent(keyspace)}?${q}`);
     } catch (e) {
-      this.next = "";
-      text(this.state, e.message);
+      this.shows.changes = undefined;
+      if (this.listed.length === 0) text(this.state, e.message);
     }
+  }
+
+  tellKeys(next) {
+    this.next = next ?? "";
+    text(this.state, this.listed.length ? "" : "No document has such a key.");
     show(this.more, Boolean(this.next));
-    each(this.keys, this.listed, (k) => k, (k) => {
-      const el = h("button", { class: "link", onclick: () => this.open(this.keyspace.value, k) }, k);
-      return { el: h("li", {}, el), set: () => {} };
+    const { keyspace } = this.shows;
+    each(this.keys, this.listed, (k) => `${keyspace}/${k}`, (k) => {
+      const el = h("button", { class: "link", onclick: () => this.open(keyspace, k) }, k);
+      return { el: h("li", {}, el), set: () => attribute(el, "aria-current", this.at?.key === k && this.at.keyspace === keyspace ? "true" : null) };
     });
   }
 
@@ -92,9 +140,11 @@ export class Documents {
     this.keyspace.value = keyspace;
     this.key.value = key;
     this.at = { keyspace, key };
-    this.etag = this.clean = undefined;
+    this.stale(this.at);
+    this.etag = this.clean = this.news = undefined;
     this.losers.replaceChildren();
     this.body.value = "";
+    if (this.shows) this.tellKeys(this.next); // which of them is open
     await this.read();
     this.editor.scrollIntoView({ block: "nearest" });
   }
@@ -111,14 +161,18 @@ export class Documents {
       const r = await call("GET", path(at.keyspace, at.key), this.etag ? { "If-None-Match": this.etag } : {});
       if (r.status === 304 || at !== this.at) return;
       const body = pretty(await r.text());
-      if (at !== this.at || (this.etag && this.edited())) return;
+      if (at !== this.at) return;
+      if (this.etag && this.edited()) return this.tell("Edited, not saved; and changed elsewhere meanwhile: Open shows that.");
+      this.news = undefined;
       this.etag = r.headers.get("ETag");
       if (this.clean !== undefined && body !== this.clean) flash(this.body);
       this.clean = this.body.value = body;
       await this.concurrent(Number(r.headers.get("Atoll-Conflicts") ?? 0));
     } catch (e) {
       if (at !== this.at) return;
+      at.changes = undefined;
       if (!(e instanceof Problem) || e.status !== 404) return text(this.about, e.message);
+      this.news = this.etag && "Deleted elsewhere. This is what it was: Save writes it anew.";
       this.at = null; // nothing to follow until it is saved
       this.etag = undefined;
       this.clean = "";
@@ -127,9 +181,12 @@ export class Documents {
     this.tell();
   }
 
-  tell() {
-    const what = this.etag ? (this.edited() ? "Edited, not saved." : "As this node has it now.") : "A new document.";
-    text(this.about, what);
+  // tell says how what is shown stands to what is stored. News stays until the
+  // document is read again.
+  tell(news = this.news) {
+    this.news = news;
+    const state = this.etag ? (this.edited() ? "Edited, not saved." : "As this node has it now.") : "A new document.";
+    text(this.about, news ?? state);
   }
 
   // concurrent shows the values that lost, with a way to settle on one.
@@ -164,9 +221,10 @@ export class Documents {
     await this.change("PUT", keyspace, key, { body: this.body.value, "Content-Type": "application/json", ...condition });
     this.clean = this.body.value;
     this.at = { keyspace, key };
-    this.etag = undefined;
+    this.stale(this.at);
+    this.etag = this.news = undefined;
     await this.read();
-    if (!this.listed?.includes(key)) this.list();
+    if (!this.listed?.includes(key) || this.shows.keyspace !== keyspace) this.list();
     return `saved ${keyspace}/${key}`;
   }
 
@@ -175,7 +233,7 @@ export class Documents {
     if (!this.etag) return "there is nothing to delete";
     await this.change("DELETE", keyspace, key, { "If-Match": this.etag });
     this.at = null;
-    this.etag = undefined;
+    this.etag = this.news = undefined;
     this.clean = this.body.value = "";
     this.losers.replaceChildren();
     this.tell();

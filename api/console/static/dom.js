@@ -99,6 +99,10 @@ export function sure(button, question, action) {
   });
 }
 
+// listing joins names as people do: a, b and c.
+export const listing = (names) =>
+  names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
+
 export const plural = (n, one, many = one + "s") => `${n} ${n === 1 ? one : many}`;
 
 export function duration(ms) {

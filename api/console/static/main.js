@@ -1,9 +1,9 @@
 // The console: takes snapshots and shows them. All that it knows is in state,
 // which is made anew from each snapshot.
-import { $, act, attribute, duration, plural, show, text, toast, h } from "./dom.js";
-import { post, token } from "./api.js";
+import { $, act, attribute, duration, h, listing, plural, show, text, toast } from "./dom.js";
+import { post, Problem, token } from "./api.js";
 import { follow } from "./stream.js";
-import { Map as SeaMap } from "./map.js";
+import { Map as SeaMap, worthSaying } from "./map.js";
 import { drawLinks, drawRegions, drawTraffic } from "./regions.js";
 import { History } from "./spark.js";
 import { DNS } from "./dns.js";
@@ -12,7 +12,6 @@ import { Documents } from "./documents.js";
 
 const ranks = { reader: 1, writer: 2, operator: 3 };
 const dnsEvery = 10_000; // ms: the answers follow the health of regions, at once when it changes
-const worthSaying = 1500; // ms: a replica that is behind for less is on its way
 
 const history = new History();
 const map = new SeaMap($("map"));
@@ -25,8 +24,11 @@ let hello = {}, dns, state, shownStates, dnsAt = 0;
 
 const on = {
   hello(h) {
+    // After an upgrade the page is the new one too, unless somebody writes in it.
+    if (hello.version && hello.version !== h.version && !documents.edited()) return location.reload();
     hello = h;
     show($("token"), false);
+    show($("main"), true);
     dns = new DNS($("dns-body"), h.names, { url: h.credit_url, words: h.credit }, (a) => map.answers(a));
     dnsAt = 0;
     text($("version"), `atoll ${h.version}`);
@@ -69,9 +71,7 @@ function shown(l, dev) {
 
 function remember(s) {
   for (const r of s.regions) {
-    const measured = r.nodes.map((n) => n.rates).filter(Boolean);
-    if (!measured.length) continue;
-    const sum = {};
+    const measured = r.nodes.map((n) => n.rates).filter(Boolean), sum = {};
     for (const x of measured) {
       for (const [k, v] of Object.entries(x)) sum[k] = Math.round(((sum[k] ?? 0) + v) * 10) / 10;
     }
@@ -92,11 +92,14 @@ function draw() {
   drawLinks($("link-rows"), state);
   drawTraffic($("traffic"), state);
   show($("heal"), Boolean(state.dev) && state.may.operate);
+  const shaken = state.dev?.links.some((l) => l.cut || l.slow);
+  attribute($("heal"), "class", shaken ? "primary" : null);
   text($("link-note"), state.dev
     ? "A dev world: Cut and Slow act on the sea between two regions, Heal on all of it."
     : state.links.length
       ? "Times are those of this node; of links between others it knows what their regions vote."
       : "There is one region, so there is no link.");
+  show($("conflict-try"), Boolean(state.dev) && state.may.operate);
   conflicts.refresh(state.conflicts);
   documents.follow(state);
   answers();
@@ -112,14 +115,12 @@ function answers() {
 
 // summary says in one sentence how the cluster is, the worst first.
 function summary(s) {
-  const names = (list) => list.map((x) => x.name).join(" and ");
+  const names = (list) => listing(list.map((x) => x.name));
   const down = s.regions.filter((r) => r.state === "down");
   const cut = s.links.filter((l) => ["cut", "one-way", "silent"].includes(l.shown));
   const killed = s.regions.flatMap((r) => r.nodes).filter((n) => s.dev?.nodes.some((d) => d.id === n.id && !d.running));
   const late = s.regions.flatMap((r) => r.nodes).filter((n) => n.dots && n.lag_ms > worthSaying);
-  const waits = late.length
-    ? ` ${late.map((n) => `${n.id} lacks ${plural(n.dots, "change")}`).join(", ")}.`
-    : " Nothing waits.";
+  const waits = waiting(late);
   const alone = down.filter((r) => r.nodes.some((n) => s.dev?.nodes.some((d) => d.id === n.id && d.running)));
   if (down.length && alone.length === down.length) {
     return { mood: "warn", headline: `${names(down)} ${down.length > 1 ? "are" : "is"} cut off`,
@@ -131,31 +132,44 @@ function summary(s) {
       detail: `${plural(rest, "region")} take${rest === 1 ? "s" : ""} the users; DNS names no other.${waits}` };
   }
   if (killed.length) {
-    return { mood: "bad", headline: `${killed.map((n) => n.id).join(" and ")} is gone`,
+    return { mood: "bad", headline: `${listing(killed.map((n) => n.id))} ${killed.length > 1 ? "are" : "is"} gone`,
       detail: "The other regions are noticing: it takes three missed probes." };
   }
   if (cut.length) {
-    return { mood: "warn", headline: cut.map((l) => `${l.a} and ${l.b} do not hear each other`).join("; "),
+    return { mood: "warn", headline: listing(cut.map((l) => `${l.a} and ${l.b} do not hear each other`)),
       detail: `Each side goes on reading and writing; they agree again when they meet.${waits}` };
   }
-  return calm(s, late, waits, names);
+  return calm(s, late, waits);
 }
 
-function calm(s, late, waits, names) {
+function waiting(late) {
+  if (!late.length) return "";
+  const [first, ...rest] = late;
+  const words = [`${plural(first.dots, "change")} wait${first.dots === 1 ? "s" : ""} for ${first.id}`, ...rest.map((n) => `${n.dots} for ${n.id}`)];
+  return ` ${listing(words)}.`;
+}
+
+const being = { drained: "is drained", starting: "is starting", left: "has left" };
+
+function calm(s, late, waits) {
   const slow = s.links.filter((l) => l.shown === "slow");
   const other = s.regions.filter((r) => r.state !== "up");
   if (s.ready.length) return { mood: "warn", headline: `${s.node} is not ready`, detail: s.ready.join("; ") };
   if (late.length) return { mood: "warn", headline: "Writes are on their way", detail: waits.trim() };
   if (slow.length) {
-    return { mood: "warn", headline: slow.map((l) => `${l.a} and ${l.b} are slow`).join("; "),
+    return { mood: "warn", headline: `The link of ${listing(slow.map((l) => `${l.a} and ${l.b}`))} is slow`,
       detail: `${duration(slow[0].rtt_ms)} there and back.${waits}` };
   }
-  if (other.length) return { mood: "warn", headline: `${names(other)}: ${other[0].state}`, detail: `The others take the users.${waits}` };
+  if (other.length) {
+    return { mood: "warn", headline: listing(other.map((r) => `${r.name} ${being[r.state] ?? `is ${r.state}`}`)),
+      detail: `DNS sends users to the others.${waits}` };
+  }
   if (s.regions.length < 2) {
     return { mood: "calm", headline: "The region is up", detail: "It is alone: atoll start --join adds another." };
   }
+  const moving = Math.max(0, ...s.regions.flatMap((r) => r.nodes).map((n) => n.dots));
   return { mood: "calm", headline: `All ${s.regions.length} regions are up and agree`,
-    detail: "Every link carries; nothing waits." };
+    detail: `Every link carries; ${moving ? `${plural(moving, "change")} on the way` : "nothing waits"}.` };
 }
 
 // connected says through which node the page sees the cluster, and when that
@@ -163,14 +177,19 @@ function calm(s, late, waits, names) {
 function connected(before) {
   const was = $("lost").hidden ? "" : "again ";
   show($("lost"), false);
+  $("main").className = "";
   $("through").className = "through live";
   text($("through").lastElementChild, `live ${was}through ${state.node}`);
   if (before && before !== state.node) {
-    toast(`${before} does not answer any more: this page goes on through ${state.node}`);
+    toast(`${lives(before) ? "" : `${before} does not answer any more: `}this page goes on through ${state.node}`);
   } else if (was) {
     toast(`${state.node} answers again`);
   }
 }
+
+const lives = (id) => state.dev
+  ? state.dev.nodes.some((n) => n.id === id && n.running)
+  : state.regions.some((r) => r.nodes.some((n) => n.id === id && n.state === "up"));
 
 // lost is called between streams: it says so, and looks for another region.
 async function lost(reason, failed) {
@@ -179,16 +198,28 @@ async function lost(reason, failed) {
   text($("through").lastElementChild, "not connected");
   if (failed === 0 && reason.message === "the node ended the stream") return;
   attribute(document.documentElement, "data-mood", "bad");
+  $("main").className = "stale";
   const node = state?.node ?? "the node";
-  const at = state ? ` What you see is from ${new Date(state.at).toLocaleTimeString()}.` : "";
+  const why = reason instanceof Problem || reason.message.startsWith("the node") ? reason.message : "nobody answers";
+  text($("headline"), `Lost ${node}`);
+  text($("detail"), state ? `What you see is what it said at ${new Date(state.at).toLocaleTimeString()}.` : "");
   const other = failed >= 2 ? await elsewhere() : undefined;
-  const words = h("p", {}, h("b", {}, `Lost ${node}. `), `Trying again (${reason.message}).${at}`);
-  const go = other ? [h("p", {}, `${other.name} answers. `,
-    h("a", { href: other.url }, `Go on in ${other.name}`),
-    token.get() ? ": it will ask for the token again." : ".")] : [];
+  const words = h("p", {}, h("b", {}, `Lost ${node}. `), `Trying again: ${why}.`);
+  const url = other && `${other.url}#left=${encodeURIComponent(node)}`;
+  const but = token.get() ? ": it asks for the token again." : documents.edited() ? "; what you are writing stays here." : ".";
+  const go = other ? [h("p", {}, `${other.name} answers. `, h("a", { href: url }, `Go on in ${other.name}`), but)] : [];
   $("lost").replaceChildren(words, ...go);
   show($("lost"), true);
-  if (other && !token.get() && failed >= 3) location.assign(other.url);
+  if (other && !token.get() && !documents.edited() && failed >= 3) location.assign(url);
+}
+
+// arrived says why the page is another one, when it came from a node that it lost.
+function arrived() {
+  const left = new URLSearchParams(location.hash.slice(1)).get("left");
+  if (!left) return;
+  globalThis.history.replaceState(null, "", location.pathname);
+  text($("moved-why"), `${left} stopped answering at ${new Date().toLocaleTimeString()}. This page went on here.`);
+  show($("moved"), true);
 }
 
 // elsewhere finds another node that answers. Its answer cannot be read from
@@ -217,6 +248,9 @@ function others() {
 function ask(reason) {
   show($("lost"), false);
   show($("token"), true);
+  $("through").className = "through";
+  text($("through").lastElementChild, "not connected");
+  show($("main"), Boolean(state)); // without anything seen yet there is nothing to show
   text($("token-why"), token.get() ? reason.message : "");
   if (document.activeElement === document.body) $("token-text").focus();
   return new Promise((done) => {
@@ -231,9 +265,11 @@ function ask(reason) {
 
 $("heal").addEventListener("click", () =>
   act($("heal"), async () => (await post("/v1/dev/wan/heal", {}), "all links are healed")));
+$("moved-close").addEventListener("click", () => show($("moved"), false));
 $("forget").addEventListener("click", () => {
   token.set("");
   location.reload();
 });
 
+arrived();
 follow(on);

@@ -33,6 +33,15 @@ export function wording(link) {
   return "…";
 }
 
+// A replica that is behind for less than this is on its way, not late.
+export const worthSaying = 5000; // ms
+
+// lateness is what a link owes, once it is worth saying.
+function lateness({ to_a, to_b }) {
+  const lag = Math.max(to_a.lag_ms, to_b.lag_ms);
+  return lag > worthSaying ? `, ${(to_a.dots + to_b.dots).toLocaleString("en")} wait` : "";
+}
+
 export class Map {
   constructor(parent) {
     this.links = h("g", { class: "lines" });
@@ -42,13 +51,15 @@ export class Map {
       "svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" },
       h("path", { d: land, class: "land" }), this.clients, this.links,
     );
-    parent.append(picture, this.marks);
+    this.sea = h("div", { class: "sea" }, picture, this.marks);
+    parent.append(this.sea);
   }
 
   // draw shows the regions and links of a state.
   draw({ regions, links, self }) {
     const at = new globalThis.Map(regions.map((r) => [r.name, project(r.lat, r.lon)]));
     this.at = at;
+    this.near([...at.values()].map(([x]) => x / width));
     const drawn = regions.length > crowded ? links.filter((l) => l.a === self || l.b === self) : links;
     const lines = drawn.map((l) => ({ ...l, curve: curve(at.get(l.a), at.get(l.b)) }));
     each(this.links, lines, (l) => `${l.a} ${l.b}`, line);
@@ -57,6 +68,16 @@ export class Map {
       ...regions.map((r) => ({ id: `region ${r.name}`, region: r, at: at.get(r.name), self })),
     ];
     each(this.marks, marks, (m) => m.id, (m) => (m.link ? chip() : mark(m.region)));
+  }
+
+  // near says what a narrow screen shows: the part of the map with the regions in
+  // it, whose x are given, as shares of its width.
+  near(xs) {
+    const from = Math.min(...xs), to = Math.max(...xs);
+    const zoom = Math.max(1, Math.min(1.6, 0.72 / (to - from)));
+    const left = Math.max(1 - zoom, Math.min(0, 0.5 - zoom * (from + to) / 2));
+    this.sea.style.setProperty("--zoom", `${(100 * zoom).toFixed(1)}%`);
+    this.sea.style.setProperty("--left", `${(100 * left).toFixed(1)}%`);
   }
 
   // answers shows where clients are sent: [{ name, lat, lon, region }].
@@ -105,12 +126,13 @@ function place(el, x, y) {
 }
 
 function chip() {
-  const el = h("span", { class: "chip" });
+  const how = h("span"), late = h("span", { class: "late" }), el = h("span", { class: "chip" }, how, late);
   return {
     el,
     set: ({ link }) => {
       place(el, link.curve.x, link.curve.y);
-      text(el, wording(link));
+      text(how, wording(link));
+      text(late, lateness(link));
       attribute(el, "class", `chip ${link.shown}`);
     },
   };

@@ -1,7 +1,7 @@
 // The regions with their votes and nodes, their traffic, and the links.
-import { act, attribute, duration, each, h, plural, show, sure, text } from "./dom.js";
+import { act, attribute, duration, each, h, listing, plural, show, sure, text } from "./dom.js";
 import { post } from "./api.js";
-import { wording } from "./map.js";
+import { worthSaying, wording } from "./map.js";
 import { spark } from "./spark.js";
 
 export function drawRegions(parent, state) {
@@ -9,7 +9,7 @@ export function drawRegions(parent, state) {
 }
 
 function card({ region }) {
-  const pill = h("span", { class: "pill" }), self = h("span", { class: "note" }, "this page's node is here");
+  const pill = h("span", { class: "pill" }), self = h("span", { class: "note" }, "this page");
   const votes = h("p", { class: "votes" }), nodes = h("ul", { class: "nodes" });
   const drain = h("button", { class: "small" }, "Drain");
   const name = region.name;
@@ -20,7 +20,7 @@ function card({ region }) {
   });
   const el = h(
     "li", { id: `region-${name}`, tabindex: -1 },
-    h("div", { class: "head" }, h("h3", {}, name), pill, drain), self, votes, nodes,
+    h("div", { class: "head" }, h("h3", {}, name, " ", self), pill, drain), votes, nodes,
   );
   return {
     el,
@@ -31,31 +31,35 @@ function card({ region }) {
       show(self, state.self === name);
       show(drain, state.may.operate);
       if (!drain.textContent.startsWith("Really")) text(drain, drained ? "Undrain" : "Drain");
-      show(votes, state.self !== name || r.votes.length > 0);
+      show(votes, state.regions.length > 1);
       drawVotes(votes, r.votes);
       each(nodes, r.nodes.map((n) => ({ n, state })), (x) => x.n.id, nodeRow);
     },
   };
 }
 
+// drawVotes says on one line who hears the region, so that a change moves nothing.
 function drawVotes(parent, votes) {
-  const list = votes.length ? votes : [{ voter: "no region has voted yet" }];
-  each(parent, list, (v) => v.voter, () => {
+  const age = votes.length ? `the oldest vote is ${duration(Math.max(...votes.map((v) => v.age_ms)))} old` : null;
+  const groups = [[true, "heard by"], [false, "not heard by"]]
+    .map(([up, words]) => ({ up, words, voters: votes.filter((v) => v.up === up).map((v) => v.voter) }))
+    .filter((g) => g.voters.length);
+  const list = groups.length ? groups : [{ words: "no other region has voted yet", voters: [] }];
+  attribute(parent, "title", age);
+  each(parent, list, (g) => g.words, () => {
     const el = h("span");
     return {
       el,
-      set: (v) => {
-        const word = v.up === undefined ? "" : v.up ? " hears it" : " does not hear it";
-        text(el, v.voter + word);
-        attribute(el, "class", v.up === undefined ? "vote" : v.up ? "vote up" : "vote down");
-        attribute(el, "title", v.age_ms === undefined ? null : `${duration(v.age_ms)} ago`);
+      set: (g) => {
+        text(el, `${g.words} ${listing(g.voters)}`.trim());
+        attribute(el, "class", g.up === false ? "vote down" : "vote");
       },
     };
   });
 }
 
 function nodeRow({ n: { id } }) {
-  const name = h("span", { class: "id" }, id), what = h("span", { class: "what" });
+  const name = h("a", { class: "id" }, id), what = h("span", { class: "what" });
   const button = h("button", { class: "small" });
   let running = true;
   button.addEventListener("click", () =>
@@ -69,6 +73,9 @@ function nodeRow({ n: { id } }) {
       const dev = state.dev?.nodes.find((x) => x.id === id);
       running = dev ? dev.running : n.state === "up";
       attribute(this.el, "class", running && n.state === "up" ? "up" : "down");
+      const here = !dev?.running || id === state.node ? null : `${dev.url}/console/`;
+      attribute(name, "href", here);
+      attribute(name, "title", here && `The console of ${id}`);
       text(what, dev && !running ? "killed" : n.state !== "up" ? "out of reach" : behind(n));
       show(button, Boolean(dev) && state.may.operate);
       text(button, running ? "Kill" : "Start");
@@ -77,27 +84,39 @@ function nodeRow({ n: { id } }) {
   };
 }
 
-const behind = (n) =>
-  n.dots ? `${plural(n.dots, "change")} behind, ${duration(n.lag_ms)}` : "has all that is known";
+function behind({ dots, lag_ms }) {
+  if (!dots) return "has all that is known";
+  return lag_ms > worthSaying ? `${plural(dots, "change")} behind, ${duration(lag_ms)}` : `${plural(dots, "change")} on the way`;
+}
+
+// What is measured a second, and what it is called.
+const measures = [["reads", "reads"], ["writes", "writes"], ["applied", "applied"], ["dns", "DNS"]];
+const charted = measures.slice(0, 3).map(([m]) => m);
 
 export function drawTraffic(parent, state) {
   each(parent, state.regions.map((r) => ({ r, state })), (x) => x.r.name, ({ r }) => {
-    const numbers = h("p", { class: "numbers" }), picture = spark(["reads", "writes", "applied"]);
+    const picture = spark(charted), values = measures.map(() => h("b"));
+    const failed = h("span", { class: "bad" }), none = h("span", {}, "not measured from here");
+    const keys = measures.map(([m, word], i) => h("span", { class: `key ${m}` }, word, " ", values[i], "/s"));
+    const el = h("li", {}, h("h3", {}, r.name), h("p", { class: "numbers" }, ...keys, failed, none), picture.el);
     return {
-      el: h("li", {}, h("h3", {}, r.name), numbers, picture.el),
+      el,
       set: ({ r, state: { history } }) => {
-        const h = history.of(r.name), now = h.at(-1);
-        text(numbers, now ? rates(now) : "not measured from here");
-        picture.set(h, `${r.name}: ${now ? rates(now) : "nothing measured"}`);
+        const past = history.of(r.name), now = past.at(-1), known = now?.reads !== undefined;
+        for (const k of keys) show(k, known);
+        show(none, !known);
+        show(failed, Boolean(now?.failed));
+        measures.forEach(([m], i) => text(values[i], known ? rate(now[m]) : ""));
+        text(failed, `failed ${now?.failed}/s`);
+        const words = known ? measures.map(([m, word]) => `${word} ${rate(now[m])} a second`).join(", ") : none.textContent;
+        picture.set(past, `${r.name}: ${words}`);
       },
     };
   });
 }
 
-function rates(x) {
-  const failed = x.failed ? `, ${x.failed} failed` : "";
-  return `reads ${x.reads}/s · writes ${x.writes}/s · applied ${x.applied}/s · DNS ${x.dns}/s${failed}`;
-}
+// Whole numbers from ten on: a tenth that flickers tells nothing.
+const rate = (x) => (x < 10 ? x : Math.round(x)).toLocaleString("en");
 
 export function drawLinks(parent, state) {
   each(parent, state.links.map((link) => ({ link, state })), (x) => `${x.link.a} ${x.link.b}`, linkRow);
@@ -133,9 +152,13 @@ function linkRow({ link: { a, b } }) {
   };
 }
 
-function lacks({ a, b, to_a, to_b }) {
+function lacks({ a, b, to_a, to_b, shown }) {
   if (!to_a.known && !to_b.known) return "not seen from here";
   const all = [[a, to_a], [b, to_b]].filter(([, w]) => w.dots > 0);
   if (all.length === 0) return "nothing waits";
-  return `${all.map(([name, w]) => `${plural(w.dots, "change")} for ${name}`).join(", ")} on the way`;
+  const [[first, most], ...rest] = all;
+  const words = [`${plural(most.dots, "change")} to ${first}`, ...rest.map(([name, w]) => `${w.dots} to ${name}`)];
+  const lag = Math.max(...all.map(([, w]) => w.lag_ms));
+  const wait = ["cut", "one-way", "silent"].includes(shown) || lag > worthSaying;
+  return `${wait ? `waiting for ${duration(lag)}` : "on the way"}: ${words.join(", ")}`;
 }

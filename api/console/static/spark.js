@@ -1,7 +1,7 @@
 // Small charts: one line a measure, as tall as the greatest value among them.
 import { attribute, h } from "./dom.js";
 
-const points = 120, tall = 30;
+const points = 60, tall = 30;
 
 export function spark(measures) {
   const lines = measures.map((m) => h("path", { class: m }));
@@ -34,7 +34,7 @@ function path(past, measure, top) {
   }).join("");
 }
 
-// History is the last two minutes of what has a name.
+// History is the last minute of what has a name.
 export class History {
   #past = new Map();
 
