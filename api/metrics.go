@@ -17,6 +17,7 @@ const unrouted = "none"
 type metrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
+	slow     prometheus.Counter // watches that were dropped
 	expose   http.Handler
 }
 
@@ -31,12 +32,18 @@ func newMetrics(reg *prometheus.Registry) (*metrics, error) {
 			Help:    "Time from the header of a request to the end of its answer.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"route", "method"}),
+		slow: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "atoll_watches_dropped_total",
+			Help: "Watches that ended because their reader took too long.",
+		}),
 		expose: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}),
 	}
-	if err := reg.Register(m.requests); err != nil {
-		return nil, err
+	for _, c := range []prometheus.Collector{m.requests, m.duration, m.slow} {
+		if err := reg.Register(c); err != nil {
+			return nil, err
+		}
 	}
-	return m, reg.Register(m.duration)
+	return m, nil
 }
 
 func (m *metrics) observe(route, method string, status int, took time.Duration) {

@@ -87,6 +87,7 @@ func (s *Server) watchKeyspace(w *response, q *request) error {
 			return err
 		}
 		if s.now().Sub(start) > WatchPatience {
+			s.metrics.slow.Inc()
 			return out.drop("you took longer for what you were sent than a reader may")
 		}
 	}

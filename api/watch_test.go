@@ -16,6 +16,8 @@ import (
 
 	"github.com/atolledge/atoll"
 	"github.com/atolledge/atoll/api"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // told returns a watch that tells batches and ends.
@@ -267,6 +269,7 @@ func TestWatchSlow(t *testing.T) {
 					}
 				}
 			}
+			reg := prometheus.NewRegistry()
 			slowly(t, newFake(), func(t *testing.T, conn net.Conn) {
 				io.WriteString(conn, "GET /v1/watch/stars HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 				time.Sleep(c.pause) // virtual
@@ -282,7 +285,25 @@ func TestWatchSlow(t *testing.T) {
 				if c.dropped && (len(got) != 2 || last.id != got[0].id) {
 					t.Errorf("%d events, resume at %s after %s", len(got), last.id, got[0].id)
 				}
-			}, watching(watch))
+				if n := counterOf(t, reg, "atoll_watches_dropped_total"); (n == 1) != c.dropped {
+					t.Errorf("%v watches are counted as dropped", n)
+				}
+			}, watching(watch), func(c *api.Config) { c.Metrics = reg })
 		})
 	}
+}
+
+// counterOf returns the value of a counter without labels.
+func counterOf(t *testing.T, reg prometheus.Gatherer, name string) float64 {
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.Metric[0].Counter.GetValue()
+		}
+	}
+	t.Fatalf("there is no %s", name)
+	return 0
 }

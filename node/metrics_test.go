@@ -85,6 +85,21 @@ func TestMetricsOfLoad(t *testing.T) {
 	}
 }
 
+// TestMetricsOfWatches: one that is open is counted, and no more when it ended.
+func TestMetricsOfWatches(t *testing.T) {
+	t.Parallel()
+	s := newSea(t, "a/1")
+	s.put(0, "x", `{"v":1}`)
+	r := newReader("")
+	r.watch(s.node(0))
+	eventually(t, "one is open", func() bool { return s.metrics(0)["atoll_watches_open"] == 1 })
+	r.leave()
+	eventually(t, "none is open", func() bool { return s.metrics(0)["atoll_watches_open"] == 0 })
+	if limit := s.metrics(0)["atoll_watches_limit"]; limit != MaxWatches {
+		t.Errorf("the limit is %v", limit)
+	}
+}
+
 // TestMetricsOfPeers: a peer that is gone is behind, and caught up when it is
 // back.
 func TestMetricsOfPeers(t *testing.T) {

@@ -126,6 +126,12 @@ func (h *watchers) remove(s *watcher) {
 	delete(h.open, s)
 }
 
+func (h *watchers) count() int {
+	h.Lock()
+	defer h.Unlock()
+	return len(h.open)
+}
+
 // advanced hears which partitions durably grew. It runs in the loop's goroutine.
 func (h *watchers) advanced(all []replication.Address) {
 	if len(all) == 0 {
