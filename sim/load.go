@@ -54,32 +54,11 @@ func list(words []string) string {
 }
 
 // Parse reads a scenario; name is what errors call it. They name the line and
-// the key. Tags, anchors and aliases are refused: nothing here needs them, and
-// the decoder falls over some.
-func Parse(name string, text []byte) (s *Scenario, err error) {
-	if len(text) > MaxScenario {
-		return nil, atoll.Errorf(atoll.TooLarge, "%s is too long", name).
-			WithLimit("scenario bytes", MaxScenario)
-	}
-	defer func() {
-		if p := recover(); p != nil {
-			s, err = nil, bad("%s: the YAML reader gave up: %v", name, p)
-		}
-	}()
-	for _, t := range lexer.Tokenize(string(text)) {
-		switch t.Type {
-		case token.TagType, token.AnchorType, token.AliasType:
-			return nil, bad("%s line %d: tags, anchors and aliases are not for this file",
-				name, t.Position.Line)
-		}
-	}
-	s = &Scenario{}
-	d := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict())
-	if err := d.Decode(s); err != nil {
-		return nil, refused(name, err)
-	}
-	if err := d.Decode(new(any)); err != io.EOF {
-		return nil, bad("%s: there is a second YAML document", name)
+// the key.
+func Parse(name string, text []byte) (*Scenario, error) {
+	s := &Scenario{}
+	if err := Decode(name, text, s); err != nil {
+		return nil, err
 	}
 	if s.Version != planVersion {
 		return nil, bad("%s: version %d, want version: %d", name, s.Version, planVersion)
@@ -88,6 +67,36 @@ func Parse(name string, text []byte) (s *Scenario, err error) {
 		return nil, bad("%s: name is missing", name)
 	}
 	return s, nil
+}
+
+// Decode reads one YAML document with strict keys into a struct; name is what
+// errors call it. Tags, anchors and aliases are refused: nothing here needs them,
+// and the decoder falls over some.
+func Decode(name string, text []byte, into any) (err error) {
+	if len(text) > MaxScenario {
+		return atoll.Errorf(atoll.TooLarge, "%s is too long", name).
+			WithLimit("scenario bytes", MaxScenario)
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = bad("%s: the YAML reader gave up: %v", name, p)
+		}
+	}()
+	for _, t := range lexer.Tokenize(string(text)) {
+		switch t.Type {
+		case token.TagType, token.AnchorType, token.AliasType:
+			return bad("%s line %d: tags, anchors and aliases are not for this file",
+				name, t.Position.Line)
+		}
+	}
+	d := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict())
+	if err := d.Decode(into); err != nil {
+		return refused(name, err)
+	}
+	if err := d.Decode(new(any)); err != io.EOF {
+		return bad("%s: there is a second YAML document", name)
+	}
+	return nil
 }
 
 // refused says where the reader stumbled.

@@ -8,11 +8,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/atolledge/atoll/sim"
+	"github.com/atolledge/atoll/sim/validate"
 )
 
 type simCmd struct {
@@ -20,17 +22,22 @@ type simCmd struct {
 	Run    simRunCmd    `cmd:"" help:"Run a scenario in virtual time."`
 	Swarm  simSwarmCmd  `cmd:"" help:"Run many random worlds, each of its own seed."`
 	Replay simReplayCmd `cmd:"" help:"Run again what a file of a run says."`
+
+	Validate simValidateCmd `cmd:"" help:"Reproduce the published figures of papers, beside Atoll's own."`
 }
 
 type simListCmd struct {
 	JSON bool   `name:"json" help:"Print the result as JSON."`
-	Show string `placeholder:"NAME" help:"Print the file of one: a start for your own."`
+	Show string `placeholder:"NAME" help:"Print the file of one, or of a study of sim validate: a start for your own."`
 }
 
 // Run prints the built-in scenarios with a sentence each.
 func (c *simListCmd) Run(std *stdio) error {
 	if c.Show != "" {
 		text, err := sim.Source(c.Show)
+		if slices.Contains(validate.Names(), c.Show) {
+			text, err = validate.Source(c.Show)
+		}
 		if err != nil {
 			return misused(err)
 		}
