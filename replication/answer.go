@@ -146,3 +146,10 @@ func ClockIn(v View, a Address) crdt.Clock {
 	clock, _ := ClocksIn(v, a)
 	return clock
 }
+
+// Staging reports whether a full pull is on its way into a partition: until it
+// is through, some documents there are of a later clock than the partition's.
+func Staging(v View, a Address) bool {
+	_, ok := v.Get(prefix(kindStage, a.Keyspace, a.Partition))
+	return ok
+}

@@ -87,9 +87,10 @@ func (c *Core) heads(from Member, m Heads) {
 
 // agree notes that a peer has seen exactly what we have.
 func (c *Core) agree(from Member, p *partition) {
-	r := p.report(from.Origin)
-	if !r.Equal(p.clock) {
-		*r = p.clock.Clone()
+	r := p.member(from.Origin)
+	r.whole = true
+	if !r.clock.Equal(p.clock) {
+		r.clock = p.clock.Clone()
 		c.touch(p)
 	}
 }
@@ -135,7 +136,9 @@ func (c *Core) learn(from Member, p *partition, k crdt.Clock) {
 	if k.Max(c.self.Origin) > p.clock.Max(c.self.Origin) {
 		c.fence()
 	}
-	p.report(from.Origin).Join(k)
+	r := p.member(from.Origin)
+	r.whole = true
+	r.clock.Join(k)
 	c.touch(p)
 	if !p.clock.Covers(k) {
 		c.lag(p, from.Node, c.now.Add(PullGrace))
@@ -189,8 +192,13 @@ func (c *Core) wake() {
 }
 
 // tidy drops what all members have passed: index entries and, at the elected
-// member, reset entries. It stops when the step is full; the next goes on.
+// member, reset entries. It stops when the step is full; the next goes on. A core
+// that has not heard who the members are knows nothing of what they have passed.
 func (c *Core) tidy() {
+	if !c.listed {
+		c.untidy = nil
+		return
+	}
 	elected := c.elected()
 	for len(c.untidy) > 0 && c.room > 0 {
 		p := c.untidy[0]
@@ -237,12 +245,16 @@ func (c *Core) dropResets(p *partition, elected bool) {
 	}
 }
 
-// closed reports whether all that the members reported of their own writes is
-// here.
+// closed reports whether every member has told in this run what it holds, and
+// all that they reported of their own writes is here. Before that a disk that was
+// rolled back does not know which of its numbers are taken.
 func (c *Core) closed(p *partition) bool {
 	for _, m := range c.members {
 		if !c.awaited(m.Origin) {
 			continue
+		}
+		if m.Origin != c.self.Origin && !p.member(m.Origin).whole {
+			return false
 		}
 		for _, r := range p.report(m.Origin).Runs() {
 			if r.Origin == m.Origin && !p.clock.HasRun(r) && (plant.Bug != plant.ClosedByMax ||

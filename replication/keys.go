@@ -38,6 +38,30 @@ type View interface {
 // Write is one change of the durable state. A nil Value deletes.
 type Write struct{ Key, Value []byte }
 
+// Record says what kind of thing a Write is about.
+type Record byte
+
+// The records that one who watches the durable state from outside may want to
+// tell apart; the others are bookkeeping.
+const (
+	DocRecord   Record = kindDoc
+	IndexRecord Record = kindIndex
+	ClockRecord Record = kindMeta // the value begins with the partition's encoded clock
+	StageRecord Record = kindStage
+	// StagedRecord is a document of a full pull that has not been applied yet.
+	StagedRecord Record = kindStaged
+)
+
+// About returns what w is about, and of which partition of its keyspace; ok is
+// false when its key is none of ours.
+func (w Write) About() (r Record, part int, ok bool) {
+	i := bytes.IndexByte(w.Key, 0)
+	if i < 1 || len(w.Key) < i+3 {
+		return 0, 0, false
+	}
+	return Record(w.Key[0]), int(binary.BigEndian.Uint16(w.Key[i+1:])), true
+}
+
 // prefix returns the key of kind for a partition without its rest.
 func prefix(kind byte, ks atoll.Keyspace, part int) []byte {
 	b := make([]byte, 0, len(ks)+4+24)

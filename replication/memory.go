@@ -30,6 +30,21 @@ func (m *Memory) Apply(writes []Write) {
 	}
 }
 
+// Exchange is Apply that appends to undo, in order, what each write replaced:
+// applied from the last to the first, they take the writes back.
+func (m *Memory) Exchange(writes, undo []Write) []Write {
+	for _, w := range writes {
+		var old Write
+		if w.Value == nil {
+			old, _ = m.tree.Delete(w)
+		} else {
+			old, _ = m.tree.ReplaceOrInsert(w)
+		}
+		undo = append(undo, Write{w.Key, old.Value})
+	}
+	return undo
+}
+
 // Len returns the number of keys.
 func (m *Memory) Len() int { return m.tree.Len() }
 

@@ -39,6 +39,7 @@ type report struct {
 	clock  crdt.Clock
 	goal   crdt.Clock // see behind
 	since  time.Time
+	whole  bool // it has told all that it holds, in this run, and not only a part
 }
 
 // loadDoc returns the stored document of a key, empty if there is none.

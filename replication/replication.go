@@ -482,6 +482,14 @@ func (c *Core) Clock(a Address) crdt.Clock {
 	return crdt.Clock{}
 }
 
+// Max returns the highest sequence of an origin that is here, 0 if there is none.
+func (c *Core) Max(a Address, o atoll.Origin) uint64 {
+	if p := c.find(a); p != nil {
+		return p.clock.Max(o)
+	}
+	return 0
+}
+
 // Stats returns what the core did since it was made.
 func (c *Core) Stats() Stats { return c.stats }
 
