@@ -12,6 +12,9 @@ const (
 	ofCore
 	ofFault
 	ofPlan
+	ofBurst
+	ofLayout
+	ofLook
 )
 
 // chance is a source of random bits that has no state: equal questions get
@@ -38,6 +41,12 @@ func mix(z uint64) uint64 {
 // dice is what one draw may be spent on, a throw at a time.
 type dice uint64
 
+// bits returns 64 more.
+func (d *dice) bits() uint64 {
+	*d = dice(mix(uint64(*d) + 0x9e3779b97f4a7c15))
+	return uint64(*d)
+}
+
 // throw returns a number from 0 to n-1; 0 when n is not positive.
 func (d *dice) throw(n int64) int64 {
 	b := d.bits()
@@ -45,12 +54,6 @@ func (d *dice) throw(n int64) int64 {
 		return 0
 	}
 	return int64(b % uint64(n))
-}
-
-// bits returns 64 random bits.
-func (d *dice) bits() uint64 {
-	*d = dice(mix(uint64(*d) + 0x9e3779b97f4a7c15))
-	return uint64(*d)
 }
 
 // in reports whether an event of so many parts per million happens.

@@ -1,6 +1,10 @@
 package sim
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/atolledge/atoll"
+)
 
 // TestDrawsAreIndependent asks the same question twice, and others between.
 func TestDrawsAreIndependent(t *testing.T) {
@@ -68,5 +72,41 @@ func TestAmong(t *testing.T) {
 	}
 	if count[0]+count[3] > 0 || count[1] < 2200 || count[1] > 2800 {
 		t.Errorf("%v, want none, a quarter, three quarters, none", count)
+	}
+}
+
+// TestChanceIsByName: what happens to the n-th message of a link, what a core
+// throws at a time and what a client asks for depend on the names of those that
+// are concerned, and on no fault and no other node.
+func TestChanceIsByName(t *testing.T) {
+	p := Random(11)
+	for seed := uint64(12); len(p.Nodes) < 4 || len(p.Faults) < 3; seed++ {
+		p = Random(seed)
+	}
+	q := *p
+	q.Faults, q.Core = p.Faults[1:2], nil
+	q.Nodes = p.Nodes[1:] // all places are others
+	q.Workload.Clients = []atoll.NodeID{"", q.Nodes[0].ID}
+	a, b := newWorld(p, flaws{}), newWorld(&q, flaws{})
+	for i, from := range b.nodes {
+		same := a.nodes[i+1]
+		if same.key != from.key || same.self.Origin != from.self.Origin && same.member == from.member &&
+			same.minted == from.minted {
+			t.Fatalf("%s is known by another name", from.self.Node)
+		}
+		for k, to := range b.nodes {
+			for n := range uint64(50) {
+				if x, y := a.fate(same, a.nodes[k+1], n), b.fate(from, to, n); x != y {
+					t.Errorf("message %d of %s to %s: %+v, and %+v", n, from.self.Node, to.self.Node, x, y)
+				}
+			}
+		}
+		for at := int64(1); at < 1000; at += 37 {
+			a.now, b.now, from.run = at, at, same.run
+			x, y := same.random.Uint64(), from.random.Uint64()
+			if x != y {
+				t.Errorf("%s throws %d at %d, and %d", from.self.Node, x, at, y)
+			}
+		}
 	}
 }

@@ -52,10 +52,10 @@ func TestDeltasTakeHalfTheRoundTrip(t *testing.T) {
 	w.until(10*time.Second, func(e *event) {
 		if e.kind == evClient && e.node == 0 {
 			clock := w.nodes[0].core.Clock(replication.Address{Keyspace: "_sim"})
-			sent[clock.Max(1)+1] = e.at
+			sent[clock.Max(w.nodes[0].self.Origin)+1] = e.at
 		}
 		d, ok := e.ref.(replication.Delta)
-		if !ok || d.Delta.Dots.Origin != 1 || e.peer != 0 {
+		if !ok || d.Delta.Dots.Origin != w.nodes[0].self.Origin || e.peer != 0 {
 			return
 		}
 		took := e.at - sent[d.Delta.Dots.First]

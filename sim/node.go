@@ -1,12 +1,13 @@
 package sim
 
 import (
-	"bytes"
-	"cmp"
 	"encoding/binary"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"time"
+
+	"github.com/cespare/xxhash/v2"
 
 	"github.com/atolledge/atoll"
 	"github.com/atolledge/atoll/replication"
@@ -20,129 +21,231 @@ const (
 	syncTime = 300 // µs
 	// stepTime keeps a core that wants to be woken at once from stopping time.
 	stepTime = 100 // µs
+	// hearsay is how long the news of a member takes at most to reach the others.
+	hearsay = 2_000_000 // µs
+	// refitTime is from when a node is fenced until it starts under a new origin.
+	refitTime = 1_000_000 // µs
 )
 
 // flaws are promises to the core that a node of a test breaks.
 type flaws struct {
-	early bool // sends what is not durable yet
-	hasty bool // acknowledges what is not durable yet
-	torn  bool // a crash tears a commit
+	early   bool // sends what is not durable yet
+	hasty   bool // acknowledges what is not durable yet
+	torn    bool // a crash tears a commit
+	dirty   bool // answers pulls with what is not durable yet
+	ghostly bool // an answer is heard by the process after the one that asked
 }
 
 // node is one simulated process and its disk.
 type node struct {
-	index   int32
-	member  replication.Member
-	skew    time.Duration
+	index  int32
+	key    uint64 // of its name: what chance knows it by
+	self   replication.Member
+	member bool
+	minted int   // origins so far
+	skew   int64 // µs
+	drift  int64 // ppm
+	ahead  int64 // µs: the most that its clock was ever ahead
+
 	up      bool
+	down    int   // faults that keep it from starting
+	paused  int   // faults that make it stand still
+	drag    int64 // µs more for everything
+	armed   string
+	suspect bool    // its disk was rolled back and nobody has said how far
+	rolled  bool    // its disk was rolled back under this origin
+	swapped bool    // its disk is not the first
+	greeted []int32 // by node: the last run of this one that it has greeted
+
 	run     int32 // of the process, from 1
 	core    *replication.Core
-	durable *replication.Memory
-	current *replication.Memory // durable with what is on its way there
-	syncing []pending           // in the commit that is under way
-	waiting []pending           // in the next
-	wakeAt  int64               // of the evWake that counts
-	peers   []int32             // by node: the run of it that this core calls up, or 0
+	disk    disk
+	syncing []pending // in the commit that is under way
+	waiting []pending // in the next
+	spare   []pending
+	wakeAt  int64   // of the evWake that counts
+	peers   []int32 // by node: the run of it that this core calls up, or 0
+	stalled []event // that a pause holds back
+	open    map[uint64]*request
+	random  *rand.Rand
 }
 
-// pending is an output that is not carried out yet, and the writes in it.
-type pending struct {
-	out     replication.Output
-	ops     []check.OpID
-	replies int // to clients; a write that changes nothing is answered too
+func (w *world) addNode(i int, spec Node) {
+	n := &node{index: int32(i), key: xxhash.Sum64String(string(spec.ID)), member: true,
+		skew: spec.Skew * 1000, drift: spec.Drift,
+		peers: make([]int32, len(w.plan.Nodes)), greeted: make([]int32, len(w.plan.Nodes)),
+		self: replication.Member{Node: spec.ID, Region: spec.ID.Region()}}
+	n.ahead = w.offset(n)
+	n.disk = disk{state: replication.NewMemory(),
+		parts: make([]part, w.plan.Workload.Keyspace.Partitions())}
+	n.newOrigin()
+	n.random = rand.New(&source{w: w, n: n})
+	w.nodes = append(w.nodes, n)
 }
 
-func (w *world) addNode(i int, n Node) {
-	w.nodes = append(w.nodes, &node{
-		index: int32(i), skew: time.Duration(n.Skew) * time.Millisecond,
-		durable: replication.NewMemory(), peers: make([]int32, len(w.plan.Nodes)),
-		member: replication.Member{
-			Origin: atoll.Origin(i + 1), Node: n.ID, Region: n.ID.Region(),
-		},
+// source is the randomness of one core: what it throws at a time depends on
+// nothing else, so that what a fault elsewhere changes re-rolls nothing here.
+type source struct {
+	w   *world
+	n   *node
+	at  int64
+	run int32
+	d   dice
+}
+
+// Uint64 implements rand.Source.
+func (s *source) Uint64() uint64 {
+	if s.at != s.w.now || s.run != s.n.run {
+		s.at, s.run = s.w.now, s.n.run
+		s.d = s.w.chance.draw(ofCore, s.n.key, uint64(s.run), uint64(s.at))
+	}
+	return s.d.bits()
+}
+
+// newOrigin gives a node its next origin. It is odd, and so never 0.
+func (n *node) newOrigin() {
+	n.minted++
+	n.self.Origin = atoll.Origin(mix(n.key+uint64(n.minted)) | 1)
+	n.rolled, n.suspect = false, false
+}
+
+// mint gives a node a new origin, of which the others hear.
+func (w *world) mint(n *node) {
+	n.newOrigin()
+	w.relayout()
+}
+
+// suspect makes a node, whose disk is older than its origin, refuse its clients
+// until it has been greeted by all members: one of them may know better.
+func (w *world) suspect(n *node) {
+	n.rolled, n.suspect = true, true
+	clear(n.greeted)
+}
+
+// trust ends that when all have greeted and none has fenced it.
+func (w *world) trust(n *node, from int32) {
+	n.greeted[from] = n.run
+	for _, m := range w.nodes {
+		if m.member && m != n && n.greeted[m.index] != n.run {
+			return
+		}
+	}
+	n.suspect = false
+	w.note(true, trustedAgain)
+	w.reuse(n)
+}
+
+// reuse forgets what a node had written since its disk was as it is now: that is
+// nowhere any more, and its dots will name something else.
+func (w *world) reuse(n *node) {
+	clocks := n.disk.clocks()
+	w.history.Forget(n.self.Origin, func(o *check.Op) bool {
+		return clocks[replication.PartitionOf(w.plan.Workload.Keyspace, o.Key)].HasRun(o.Dots)
 	})
+	clear(w.seen)
+}
+
+// wrote reports whether an output has changes of the node's own.
+func wrote(out *replication.Output) bool {
+	return slices.ContainsFunc(out.Changes, func(c replication.Change) bool { return !c.Remote })
+}
+
+// relayout lets the members hear of each other, each in its own time.
+func (w *world) relayout() {
+	w.layouts++
+	for _, n := range w.nodes {
+		if n.up {
+			d := w.chance.draw(ofLayout, n.key, w.layouts, 0)
+			w.queue.push(event{at: w.now + d.throw(hearsay), kind: evLayout, run: n.run, node: n.index})
+		}
+	}
+}
+
+func (w *world) layout() (all replication.Layout) {
+	for _, m := range w.nodes {
+		if m.member {
+			all.Members = append(all.Members, m.self)
+		}
+	}
+	for _, l := range w.plan.Overlay {
+		all.Links = append(all.Links, replication.Link{
+			A: w.nodes[l[0]].self.Origin, B: w.nodes[l[1]].self.Origin,
+		})
+	}
+	return all
 }
 
 // start begins a process on what is durable.
 func (w *world) start(n *node) {
 	n.up = true
 	n.run++
-	n.current = n.durable.Snapshot()
 	n.wakeAt = never
-	d := w.chance.draw(ofCore, uint64(n.index), uint64(n.run), 0)
+	n.open = make(map[uint64]*request)
 	n.core = replication.New(replication.Config{
-		Self: n.member, View: n.current, Chunk: w.plan.Chunk,
-		Rand: rand.New(rand.NewPCG(uint64(d.throw(1<<62)), uint64(d.throw(1<<62)))),
+		Self: n.self, View: n.disk.state, Chunk: w.plan.Chunk, Rand: n.random,
 	}, w.clock(n))
 	w.do(n, replication.Wake{})
-	var all replication.Layout
-	for _, m := range w.nodes {
-		all.Members = append(all.Members, m.member)
-	}
-	for _, l := range w.plan.Overlay {
-		all.Links = append(all.Links, replication.Link{
-			A: w.nodes[l[0]].member.Origin, B: w.nodes[l[1]].member.Origin,
-		})
-	}
-	w.do(n, all)
+	w.do(n, w.layout())
 	w.reconsider(n)
 }
 
-// crash ends a process. Of the commit under way all is durable or nothing.
-func (w *world) crash(n *node) {
-	d := w.chance.draw(ofCrash, uint64(n.index), uint64(n.run), 0)
-	if d.throw(2) == 0 {
-		for _, p := range n.syncing {
-			n.durable.Apply(p.out.Writes)
-		}
-	} else {
-		if w.flaws.torn {
-			w.tear(n, &d)
-		}
-		w.lose(n.syncing)
+// refit restarts a fenced node under a new origin, as its next start does.
+func (w *world) refit(n *node) {
+	w.tell("start", n.self.Node, "%s starts under a new origin", n.self.Node)
+	w.note(true, fencedAndMinted)
+	w.crash(n)
+	w.mint(n)
+	if n.down == 0 {
+		w.start(n)
 	}
-	w.lose(n.waiting)
-	n.syncing, n.waiting = nil, nil
-	n.up, n.core, n.current = false, nil, nil
-	clear(n.peers)
+}
+
+// resume lets a paused process go on with what came meanwhile.
+func (w *world) resume(n *node) {
 	w.reconsider(n)
+	for _, e := range n.stalled {
+		e.at = w.now
+		w.queue.push(e)
+	}
+	n.stalled = nil
 }
 
-// tear makes a part of the commit under way durable.
-func (w *world) tear(n *node, d *dice) {
-	for _, p := range n.syncing {
-		if k := int(d.throw(int64(len(p.out.Writes) + 1))); k < len(p.out.Writes) {
-			n.durable.Apply(p.out.Writes[k:])
-			return
-		}
-	}
-}
-
-func (w *world) lose(lost []pending) {
-	for _, p := range lost {
-		for _, op := range p.ops {
-			w.violate(w.history.Lose(w.elapsed(), op))
-			w.lost++
-		}
-	}
-}
+// offset returns how far a node's clock is ahead, in µs.
+func (w *world) offset(n *node) int64 { return n.skew + w.now*n.drift/million }
 
 // clock returns what a node's wall clock shows.
 func (w *world) clock(n *node) time.Time {
-	return epoch.Add(time.Duration(w.now)*time.Microsecond + n.skew)
+	return epoch.Add(time.Duration(w.now+w.offset(n)) * time.Microsecond)
 }
 
 // step feeds one input to a core. What it wants done happens when it is durable.
-func (w *world) step(n *node, in replication.Input) replication.Output {
+func (w *world) step(n *node, in replication.Input) pending {
 	out := n.core.Step(w.clock(n), in)
-	n.current.Apply(out.Writes)
+	p := pending{out: out}
+	if len(out.Writes) > 0 {
+		p.undo = n.disk.state.Exchange(out.Writes, nil)
+	}
 	w.digest(n, &out)
+	if n.suspect && wrote(&out) {
+		w.reuse(n) // the core tidies when all members have told it what they hold
+	}
 	if out.Fenced != "" {
-		w.violate(&check.Violation{Property: check.Phantom, At: w.elapsed(), Node: n.member.Node,
-			Detail: "fenced: " + out.Fenced})
+		w.fenced(n, out.Fenced)
 	}
 	w.observe(n, out.Changes)
 	w.wakeLater(n, out.Wake)
-	return out
+	return p
+}
+
+// fenced is right where a disk has been rolled back, and wrong elsewhere.
+func (w *world) fenced(n *node, why string) {
+	if !n.rolled {
+		w.violate(&check.Violation{Property: check.Phantom, At: w.elapsed(), Node: n.self.Node,
+			Detail: "fenced: " + why})
+		return
+	}
+	w.tell("fenced", n.self.Node, "%s is fenced", n.self.Node)
+	w.queue.push(event{at: w.now + refitTime, kind: evRefit, run: n.run, node: n.index})
 }
 
 // digest puts what a step did into the trace.
@@ -165,25 +268,33 @@ func (w *world) digest(n *node, out *replication.Output) {
 func (w *world) observe(n *node, changes []replication.Change) {
 	for i := range changes {
 		c := &changes[i]
-		if !c.Remote {
+		if !c.Remote || w.seen == nil {
 			continue
 		}
 		clock := n.core.Clock(c.Address)
-		w.violate(w.history.Changed(w.elapsed(), n.member.Node, c.Key, &c.Doc, clock.Has))
+		w.violate(w.history.Changed(w.elapsed(), n.self.Node, c.Key, &c.Doc, clock.Has))
 	}
 }
 
+// wakeLater wakes a core when its clock shows t.
 func (w *world) wakeLater(n *node, t time.Time) {
-	at := t.Sub(epoch) - n.skew
-	us := max(int64((at+time.Microsecond-1)/time.Microsecond), w.now+stepTime)
+	wait := int64((t.Sub(w.clock(n)) + time.Microsecond - 1) / time.Microsecond)
+	wait -= wait * n.drift / million // its clock runs by so much faster
+	us := w.now + max(wait, stepTime)
 	if us < n.wakeAt {
 		n.wakeAt = us
 		w.queue.push(event{at: us, kind: evWake, run: n.run, node: n.index})
 	}
 }
 
+// wakeNow lets a core look at a clock that has jumped.
+func (w *world) wakeNow(n *node) {
+	n.wakeAt = never
+	w.do(n, replication.Wake{})
+}
+
 func (w *world) wake(n *node, e *event) {
-	if e.at != n.wakeAt {
+	if e.at != n.wakeAt && n.wakeAt > w.now {
 		return // another came before it
 	}
 	n.wakeAt = never
@@ -191,72 +302,7 @@ func (w *world) wake(n *node, e *event) {
 }
 
 // do steps and commits.
-func (w *world) do(n *node, in replication.Input) {
-	w.commit(n, pending{out: w.step(n, in)})
-}
-
-// commit carries an output out once it is durable, behind those before it.
-func (w *world) commit(n *node, p pending) {
-	o := &p.out
-	if len(o.Writes)+len(o.Sends)+len(o.Pulls)+len(o.Replies) == 0 {
-		return
-	}
-	if w.flaws.early {
-		w.send(n, o.Sends)
-		o.Sends = nil
-	}
-	if w.flaws.hasty {
-		w.acknowledge(&p)
-	}
-	if len(o.Writes) == 0 && n.syncing == nil {
-		w.emit(n, &p)
-		return
-	}
-	n.waiting = append(n.waiting, p)
-	if n.syncing == nil {
-		w.sync(n)
-	}
-}
-
-// sync begins a commit of all that waits.
-func (w *world) sync(n *node) {
-	n.syncing, n.waiting = n.waiting, nil
-	at := w.now + cmp.Or(w.plan.Disk*1000, syncTime)
-	w.queue.push(event{at: at, kind: evSync, run: n.run, node: n.index})
-}
-
-// synced ends a commit.
-func (w *world) synced(n *node) {
-	done := n.syncing
-	n.syncing = nil
-	if len(n.waiting) > 0 {
-		w.sync(n)
-	}
-	for i := range done {
-		n.durable.Apply(done[i].out.Writes)
-	}
-	for i := range done {
-		w.emit(n, &done[i])
-	}
-}
-
-// emit carries out what a durable output asks for.
-func (w *world) emit(n *node, p *pending) {
-	w.send(n, p.out.Sends)
-	for i := range p.out.Pulls {
-		w.openPull(n, &p.out.Pulls[i])
-	}
-	w.acknowledge(p)
-}
-
-// acknowledge tells clients of their writes, each once.
-func (w *world) acknowledge(p *pending) {
-	for _, op := range p.ops {
-		w.history.Ack(op)
-	}
-	w.acked += p.replies
-	p.replies = 0
-}
+func (w *world) do(n *node, in replication.Input) { w.commit(n, w.step(n, in)) }
 
 // trim drops a node's index in all partitions.
 func (w *world) trim(n *node) {
@@ -270,13 +316,22 @@ func (w *world) trim(n *node) {
 	}
 }
 
+// doc returns a document that a node holds.
+func (w *world) doc(n *node, key atoll.Key) (d crdt.Doc) {
+	ks := w.plan.Workload.Keyspace
+	if b, ok := n.disk.state.Get(replication.DocKey(ks, replication.PartitionOf(ks, key), key)); ok {
+		d, _, _ = crdt.DecodeDoc(b)
+	}
+	return d
+}
+
 // docs returns the documents that a node holds, decoded.
 func (w *world) docs(n *node) map[atoll.Key]crdt.Doc {
 	docs := make(map[atoll.Key]crdt.Doc)
 	ks := w.plan.Workload.Keyspace
 	for part := range ks.Partitions() {
 		from, to, skip := replication.DocRange(ks, part, "")
-		for k, b := range n.current.Scan(from, to) {
+		for k, b := range n.disk.state.Scan(from, to) {
 			if d, _, err := crdt.DecodeDoc(b); err == nil {
 				docs[atoll.Key(k[skip:])] = d
 			}
@@ -285,30 +340,4 @@ func (w *world) docs(n *node) map[atoll.Key]crdt.Doc {
 	return docs
 }
 
-// alike reports whether two nodes hold the same documents and clocks.
-func (w *world) alike(a, b *node) bool {
-	ks := w.plan.Workload.Keyspace
-	for part := range ks.Partitions() {
-		addr := replication.Address{Keyspace: ks, Partition: part}
-		if x := a.core.Clock(addr); !x.Equal(b.core.Clock(addr)) {
-			return false
-		}
-		if !slices.EqualFunc(w.stored(a, part), w.stored(b, part), sameWrite) {
-			return false
-		}
-	}
-	return true
-}
-
-func sameWrite(a, b replication.Write) bool {
-	return bytes.Equal(a.Key, b.Key) && bytes.Equal(a.Value, b.Value)
-}
-
-// stored returns the documents of a partition as they are stored, in order.
-func (w *world) stored(n *node, part int) (all []replication.Write) {
-	from, to, _ := replication.DocRange(w.plan.Workload.Keyspace, part, "")
-	for k, v := range n.current.Scan(from, to) {
-		all = append(all, replication.Write{Key: k, Value: v})
-	}
-	return all
-}
+func itoa(n int) string { return strconv.Itoa(n) }

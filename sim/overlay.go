@@ -8,7 +8,7 @@ func (p *Plan) checkOverlay() error {
 	if len(p.Overlay) == 0 {
 		return nil
 	}
-	group := p.all() // the least place that a node is known to be linked with
+	group := p.others(nil) // the least place that a node is known to be linked with
 	for _, l := range p.Overlay {
 		a, b := l[0], l[1]
 		if min(a, b) < 0 || max(a, b) >= len(p.Nodes) || a == b {

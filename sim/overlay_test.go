@@ -43,6 +43,7 @@ func TestOverlayCopies(t *testing.T) {
 func TestOverlayFaults(t *testing.T) {
 	text := strings.Replace(line, "links: {", "links: {loss: 20%, dup: 5%, late: 5%, break: 10%, ", 1) +
 		"faults: {random: {every: 1s, last: 2s, kinds: {partition: 3, oneway: 1, crash: 2, trim: 1}}}\n"
+	text = strings.Replace(text, "settle: 20s", "settle: 60s", 1) // five hops, a fifth of all lost
 	pulls := uint64(0)
 	for seed := range uint64(20) {
 		p, err := parsed(t, text).Plan(seed)

@@ -17,6 +17,10 @@ const (
 	evOver                    // a fault ends
 	evCalm                    // faults and clients stop
 	evProbe                   // do the replicas agree?
+	evDown                    // a core hears that a peer is down
+	evLayout                  // a core hears who the members are
+	evRefit                   // a fenced node gets a new origin
+	evLook                    // a look at the laws of the values
 )
 
 // event is something that will happen. Its node must still be in the same run
@@ -25,10 +29,20 @@ type event struct {
 	at         int64 // virtual microseconds since the run began
 	seq        uint64
 	kind       kind
+	replay     bool // a message that was there before
 	run        int32
 	node, peer int32
 	n          uint64
 	ref        any
+}
+
+// stalls reports whether e waits while the process of its node stands still.
+func (e *event) stalls() bool {
+	switch e.kind {
+	case evWake, evSync, evMessage, evPiece, evBroken, evDown, evLayout, evRefit:
+		return true
+	}
+	return false
 }
 
 func (e *event) before(f *event) bool {

@@ -21,6 +21,8 @@ func Random(seed uint64) *Plan {
 	p.throwLinks(&d)
 	p.throwWork(&d)
 	p.throwFaults(&d)
+	p.throwMembers(&d)
+	p.throwCore(&d)
 	return p
 }
 
@@ -44,10 +46,15 @@ func (p *Plan) throwNodes(d *dice) {
 		n := Node{ID: atoll.NodeID(fmt.Sprintf("%s/%d", p.Regions[i%int64(len(p.Regions))],
 			1+i/int64(len(p.Regions))))}
 		if skewed {
-			n.Skew = d.throw(1000) - 500
+			n.Skew, n.Drift = d.throw(1000)-500, d.throw(2000)-1000
 		}
 		p.Nodes = append(p.Nodes, n)
 	}
+	p.distances()
+}
+
+// distances fills the round trips in; all regions are cities.
+func (p *Plan) distances() {
 	p.RTT = make([][]int64, len(p.Regions))
 	for i, a := range p.Regions {
 		for _, b := range p.Regions {
@@ -71,7 +78,11 @@ func sometimes(d *dice, most int64) int64 {
 func (p *Plan) throwLinks(d *dice) {
 	p.Links = Links{
 		Jitter: sometimes(d, 100), Loss: sometimes(d, 300_000), Dup: sometimes(d, 100_000),
-		Late: sometimes(d, 100_000), Break: sometimes(d, 300_000),
+		Late: sometimes(d, 100_000), Break: sometimes(d, 300_000), Burst: sometimes(d, 200_000),
+		Replay: sometimes(d, 50_000), Corrupt: sometimes(d, 50_000),
+	}
+	if p.Wire = d.throw(2) == 0; p.Wire && d.throw(3) == 0 {
+		p.Links.Rate = 16 + d.throw(1000)
 	}
 }
 
@@ -83,7 +94,8 @@ func (p *Plan) throwWork(d *dice) {
 	}
 	weight := func() int { return int(sometimes(d, 5)) }
 	w.Mix = Mix{Put: 1 + weight(), Patch: weight(), Inc: weight(), Add: weight(),
-		Remove: weight(), Delete: weight(), Reset: weight()}
+		Remove: weight(), Delete: weight(), Reset: weight(), Read: weight()}
+	w.Levels, w.Roam = sometimes(d, 200_000), sometimes(d, 500_000)
 	clients := 1 + d.throw(8)
 	for range clients {
 		w.Clients = append(w.Clients, p.Nodes[d.throw(int64(len(p.Nodes)))].ID)
@@ -93,7 +105,7 @@ func (p *Plan) throwWork(d *dice) {
 }
 
 func (p *Plan) throwFaults(d *dice) {
-	weights := make([]int, 5)
+	weights := make([]int, len(kinds()))
 	for i := range weights {
 		weights[i] = int(sometimes(d, 4))
 	}
@@ -103,41 +115,41 @@ func (p *Plan) throwFaults(d *dice) {
 	last := 500 + d.throw(8000)
 	for i := range 1 + d.throw(12) {
 		at := chance(p.Seed).draw(ofFault, uint64(i), 0, 0)
-		p.Faults = append(p.Faults, p.throwFault(&at, weights, last, 0, p.Chaos))
+		p.Faults = append(p.Faults, p.throwFault(&at, weights, last, 0, p.Chaos)...)
 	}
 	p.sortFaults()
 }
 
-// kinds are the faults that are thrown for, in the order of their weights.
-func kinds() []string { return []string{Partition, OneWay, Slow, Crash, Trim} }
+// throwMembers lets a few nodes of some plans join late, at about the same time,
+// and one of others leave for ever.
+func (p *Plan) throwMembers(d *dice) {
+	n := int64(len(p.Nodes))
+	if d.throw(6) == 0 && n > 2 {
+		at := d.throw(p.Chaos)
+		for i := range 1 + d.throw(n-2) {
+			p.Faults = append(p.Faults, Fault{Kind: Join, A: string(p.Nodes[n-1-i].ID),
+				At: min(at+d.throw(500), p.Chaos)})
+		}
+	}
+	if d.throw(8) == 0 && n > 2 {
+		p.Faults = append(p.Faults, Fault{Kind: Gone, A: string(p.Nodes[0].ID), At: d.throw(p.Chaos)})
+	}
+	p.sortFaults()
+}
 
-// throwFault throws for a fault that begins between two times and lasts for
-// about so long.
-func (p *Plan) throwFault(d *dice, weights []int, last, from, to int64) Fault {
-	f := Fault{Kind: kinds()[d.among(weights)], At: from + d.throw(to-from),
-		For: last/2 + d.throw(last) + 1}
-	node := func() string { return string(p.Nodes[d.throw(int64(len(p.Nodes)))].ID) }
-	place := func() string {
-		if d.throw(2) == 0 {
-			return node()
-		}
-		return p.Regions[d.throw(int64(len(p.Regions)))]
+// throwCore chooses more than half of the nodes in half of the plans.
+func (p *Plan) throwCore(d *dice) {
+	n := len(p.Nodes)
+	if d.throw(2) == 0 || n < 3 {
+		return
 	}
-	switch f.Kind {
-	case Crash:
-		f.A = node()
-	case Trim:
-		f.A, f.For = node(), 0
-	default:
-		f.A = place()
-		if d.throw(2) == 0 {
-			f.B = place()
-		}
+	rest := slices.Clone(p.Nodes)
+	for range n/2 + 1 {
+		k := int(d.throw(int64(len(rest))))
+		p.Core = append(p.Core, rest[k].ID)
+		rest = slices.Delete(rest, k, k+1)
 	}
-	if f.Kind == Slow {
-		f.By = 1 + d.throw(2000)
-	}
-	return f
+	slices.Sort(p.Core)
 }
 
 // sortFaults puts faults in order of time.

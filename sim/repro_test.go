@@ -69,7 +69,7 @@ func TestPlanLimits(t *testing.T) {
 		change func(*Plan)
 		want   string
 	}{
-		"nodes":  {func(p *Plan) { p.Nodes = make([]Node, MaxNodes+1) }, "257 nodes"},
+		"nodes":  {func(p *Plan) { p.Nodes = make([]Node, MaxNodes+1) }, "1025 nodes"},
 		"none":   {func(p *Plan) { p.Nodes = nil }, "0 nodes"},
 		"faults": {func(p *Plan) { p.Faults = make([]Fault, MaxFaults+1) }, "16385 faults"},
 		"clients": {func(p *Plan) {

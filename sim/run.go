@@ -16,7 +16,9 @@ import (
 
 const (
 	never      = math.MaxInt64
-	probeEvery = 100_000 // µs
+	probeEvery = 100_000   // µs
+	lookEvery  = 1_000_000 // µs
+	restTime   = 3_000_000 // µs: of one look at whether nothing happens any more
 	// maxMoments bounds the story that a run keeps, maxViolations what it found.
 	maxMoments    = 1 << 16
 	maxViolations = 100
@@ -39,6 +41,8 @@ type Result struct {
 	Messages    uint64        // that arrived
 	Pulls       uint64
 	FullPulls   uint64
+	Endangered  int // of the writes, those that only a disk held which was lost
+	Rare        Rarities
 	Traffic     *Traffic          // what crossed the links, if the plan asks for it
 	Violations  []check.Violation // in order of time, the first 100
 	Moments     []Moment          // in order of time
@@ -63,22 +67,29 @@ type world struct {
 	byID    map[atoll.NodeID]int32
 	regions []int // of nodes
 	net     network
-	active  []bool // faults
+	active  []bool   // faults
+	held    [][]grip // nodes in the hands of faults
 	work    work
+	core    []bool // nodes whose links are healed; nil until the calm, or without a core
 	calm    bool
+	whole   bool // everything is healed
 	over    bool
 
 	history    check.History
+	seen       map[moment]uint64 // what documents clocks had; nil: nobody asks
 	violations []check.Violation
 	moments    []Moment
 	trace      *xxhash.Digest
-	buf        []byte
+	buf, bytes []byte
+	traffic    *Traffic
 
-	traffic                 *Traffic
-	events, delivered, full uint64
-	writes, acked, lost     int
-	stats                   replication.Stats
-	calmAt, agreedAt        int64
+	events, delivered, full, sent, persisted uint64
+	requests, layouts                        uint64
+	writes, acked, lost, endangered, disks   int
+	stats                                    replication.Stats
+	calmAt, agreedAt, restAt                 int64
+	restSent, restPersisted                  uint64
+	rare                                     Rarities
 }
 
 // Run carries a plan out; it has passed Check. Now and then goOn, unless nil,
@@ -105,19 +116,34 @@ func run(p *Plan, f flaws, goOn func(time.Duration) bool) *Result {
 func newWorld(p *Plan, f flaws) *world {
 	n := len(p.Nodes)
 	w := &world{plan: p, chance: chance(p.Seed), flaws: f, byID: index(p.Nodes),
-		active: make([]bool, len(p.Faults)), trace: xxhash.New(), work: newWork(&p.Workload),
+		active: make([]bool, len(p.Faults)), held: make([][]grip, len(p.Faults)),
+		trace: xxhash.New(), work: newWork(&p.Workload),
 		net: network{links: make([]link, n*n), pairs: make([]pair, n*n)}}
 	w.connectable()
+	if slices.Contains(p.Checks, check.Function) {
+		w.seen = make(map[moment]uint64)
+	}
 	for i, spec := range p.Nodes {
 		w.addNode(i, spec)
 		w.regions = append(w.regions, p.region(spec.ID))
 	}
-	for i, f := range p.Faults {
+	for i := range p.Faults {
+		f := &p.Faults[i]
 		w.queue.push(event{at: f.At * 1000, kind: evFault, n: uint64(i)})
+		if f.Kind == Join {
+			for _, k := range p.among(f.A) {
+				w.nodes[k].member = false
+			}
+		}
 	}
 	w.queue.push(event{at: p.Chaos * 1000, kind: evCalm})
+	if slices.Contains(p.Checks, check.Laws) {
+		w.queue.push(event{at: lookEvery, kind: evLook})
+	}
 	for _, n := range w.nodes {
-		w.start(n)
+		if n.member {
+			w.start(n)
+		}
 	}
 	for i := range p.Workload.Clients {
 		w.nextWrite(i, 0)
@@ -133,13 +159,17 @@ func (w *world) handle(e *event) {
 	if e.run != 0 && (!n.up || n.run != e.run) {
 		return
 	}
+	if n.paused > 0 && e.stalls() {
+		n.stalled = append(n.stalled, *e)
+		return
+	}
 	switch e.kind {
 	case evWake:
 		w.wake(n, e)
 	case evSync:
 		w.synced(n)
 	case evClient:
-		w.write(n, int(e.peer), e.n)
+		w.request(n, int(e.peer), e.n)
 	case evMessage:
 		w.message(n, e)
 	case evAsk:
@@ -148,6 +178,14 @@ func (w *world) handle(e *event) {
 		w.piece(e.ref.(*stream))
 	case evBroken:
 		w.do(n, replication.PullFailed{Session: e.ref.(*stream).session})
+	case evDown:
+		w.gone(n, e)
+	case evLayout:
+		w.do(n, w.layout())
+	case evRefit:
+		w.refit(n)
+	case evLook:
+		w.look()
 	case evConnect:
 		w.connect(e)
 	case evSilence:
@@ -178,49 +216,6 @@ func (w *world) violate(v *check.Violation) {
 	w.tell("violation", v.Node, "%s", v)
 }
 
-// becalm ends the chaos: links heal, processes start, clients stop.
-func (w *world) becalm() {
-	w.calm, w.calmAt = true, w.now
-	for i := range w.plan.Faults {
-		w.end(i)
-	}
-	w.tell("calm", "", "calm: %d writes, %d of them lost with a crash before they were durable",
-		w.writes, w.lost)
-	w.queue.push(event{at: w.now + probeEvery, kind: evProbe})
-}
-
-// probe ends the run when all replicas are alike, or when they had long enough.
-func (w *world) probe() {
-	late := w.now-w.calmAt >= w.plan.Settle*1000
-	if !w.agreed() && !late {
-		w.queue.push(event{at: w.now + probeEvery, kind: evProbe})
-		return
-	}
-	w.over, w.agreedAt = true, w.now
-	var replicas []check.Replica
-	for _, n := range w.nodes {
-		replicas = append(replicas, check.Replica{
-			Node: n.member.Node, Docs: w.docs(n), Clocks: w.clocks(n),
-		})
-	}
-	found := w.history.Final(w.elapsed(), replicas)
-	for i := range found {
-		w.violate(&found[i])
-	}
-	if len(found) == 0 {
-		w.tell("converged", "", "all %d nodes hold the same", len(w.nodes))
-	}
-}
-
-func (w *world) agreed() bool {
-	for _, n := range w.nodes {
-		if n.syncing != nil || !w.alike(n, w.nodes[0]) {
-			return false
-		}
-	}
-	return true
-}
-
 func (w *world) clocks(n *node) map[replication.Address]crdt.Clock {
 	clocks := make(map[replication.Address]crdt.Clock)
 	ks := w.plan.Workload.Keyspace
@@ -241,7 +236,7 @@ func (w *world) result() *Result {
 		Virtual: w.elapsed(), Writes: w.writes, Acked: w.acked, Lost: w.lost,
 		ConvergedIn: time.Duration(w.agreedAt-w.calmAt) * time.Microsecond,
 		Messages:    w.delivered, Pulls: w.stats.Pulls, FullPulls: w.full,
-		Traffic: w.traffic, Violations: w.violations, Moments: w.moments,
+		Endangered: w.endangered, Rare: w.rare, Traffic: w.traffic, Violations: w.violations, Moments: w.moments,
 	}
 }
 

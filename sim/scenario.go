@@ -44,6 +44,8 @@ type Topology struct {
 	Overlay [][]int `yaml:"overlay"`
 	// Skew is how far clocks may be off at most, ahead or behind.
 	Skew Span `yaml:"skew"`
+	// Drift is how much faster or slower clocks may run, in parts per million.
+	Drift int64 `yaml:"drift"`
 	// Disk is what a synced commit takes; without it, 0.3 ms.
 	Disk Span `yaml:"disk"`
 }
@@ -55,11 +57,19 @@ type LinkSpec struct {
 	Dup    string `yaml:"dup"`    // of messages: these arrive twice
 	Late   string `yaml:"late"`   // of messages: these are overtaken
 	Break  string `yaml:"break"`  // of answers to pulls: these break off
+	// Burst is the part of the time in which nearly all is lost.
+	Burst string `yaml:"burst"`
+	// Replay is the part of the messages that come again up to half a minute later.
+	Replay string `yaml:"replay"`
+	// Corrupt is the part whose bytes are damaged, and so dropped.
+	Corrupt string `yaml:"corrupt"`
 	// Delay is a distribution of what a message takes beyond half the round trip
 	// (0.5 ms within a region) and the jitter.
 	Delay dist.Spec `yaml:"delay"`
 	// Traffic counts what crosses the links: copies of changes, and bytes.
 	Traffic bool `yaml:"traffic"`
+	// Rate is what a link between regions carries, in kilobit per second.
+	Rate int64 `yaml:"rate"`
 }
 
 // WorkSpec is what clients do.
@@ -76,6 +86,10 @@ type WorkSpec struct {
 	Zipf bool `yaml:"zipf"`
 	// Partitions is 64, or 1 to have all documents in one.
 	Partitions int `yaml:"partitions"`
+	// Levels is the part of the writes that ask for a durability beyond one disk.
+	Levels string `yaml:"levels"`
+	// Roam is the part of the requests that go to any node, with a session token.
+	Roam string `yaml:"roam"`
 }
 
 // Faults are a list with times and a random process; either may be missing.
@@ -87,15 +101,17 @@ type Faults struct {
 // TimedFault is one fault at its time.
 type TimedFault struct {
 	At Span `yaml:"at"`
-	// Do is partition, oneway, slow, crash, trim or heal.
+	// Do is the kind of a Fault, or a shape: flap, bridge, swizzle, rolling.
 	Do string `yaml:"do"`
-	// Between are the one or two regions or nodes of a partition, oneway or slow;
-	// one alone is meant against all others.
+	// Between are the one or two regions or nodes of a partition, oneway, slow or
+	// flap; one alone is meant against all others.
 	Between []string `yaml:"between"`
-	// Node that crashes, or drops its index.
+	// Node, or region, that the other kinds strike.
 	Node string `yaml:"node"`
-	// By is what slow adds to each message.
+	// By is what slow and drag add, and how far a clock jumps.
 	By Span `yaml:"by"`
+	// When is the moment of a crash: now, before, torn, after or amid a commit.
+	When string `yaml:"when"`
 	// For is how long it lasts; without it, until the next heal or the calm.
 	For Span `yaml:"for"`
 }
@@ -113,7 +129,11 @@ type Process struct {
 type Phases struct {
 	// Chaos is when clients write and faults happen.
 	Chaos Span `yaml:"chaos"`
-	// Settle is within what the replicas have to agree after that.
+	// Core are the nodes and regions that are healed first, and have to agree while
+	// all else stays broken; without any, everything is healed at once.
+	Core []string `yaml:"core"`
+	// Settle is within what the replicas have to agree after that, the core and then
+	// all.
 	Settle Span `yaml:"settle"`
 }
 
@@ -130,6 +150,9 @@ func (s *Scenario) Plan(seed uint64) (*Plan, error) {
 			return nil, err
 		}
 	}
+	for _, i := range p.among(strings.Join(s.Phases.Core, "+")) {
+		p.Core = append(p.Core, p.Nodes[i].ID)
+	}
 	p.sortFaults()
 	return p, p.Check()
 }
@@ -143,6 +166,10 @@ func (s *Scenario) topology(p *Plan) error {
 	if skew < 0 || skew > maxDelay {
 		return bad("topology.skew: %d ms, want 0 to %d", skew, maxDelay)
 	}
+	drift := s.Topology.Drift
+	if drift < 0 || drift > maxDrift {
+		return bad("topology.drift: %d ppm, want 0 to %d", drift, maxDrift)
+	}
 	for _, r := range p.Regions {
 		n := s.Topology.Regions[r]
 		if nodes += max(n, 0); n < 1 || nodes > MaxNodes {
@@ -151,7 +178,7 @@ func (s *Scenario) topology(p *Plan) error {
 		for i := range n {
 			d := chance(p.Seed).draw(ofPlan, uint64(len(p.Nodes)), 1, 0)
 			p.Nodes = append(p.Nodes, Node{ID: atoll.NodeID(fmt.Sprintf("%s/%d", r, i+1)),
-				Skew: d.throw(2*skew+1) - skew})
+				Skew: d.throw(2*skew+1) - skew, Drift: d.throw(2*drift+1) - drift})
 		}
 	}
 	if err := s.overlay(p); err != nil {
@@ -215,13 +242,16 @@ func (s *Scenario) distances(p *Plan) error {
 
 func (s *Scenario) links(p *Plan) (err error) {
 	l := &s.Links
-	p.Links.Jitter, p.Delay, p.Traffic = l.Jitter.ms(), l.Delay, l.Traffic
+	p.Delay, p.Traffic = l.Delay, l.Traffic
+	p.Links.Jitter, p.Links.Rate, p.Wire = l.Jitter.ms(), l.Rate, l.Rate > 0
 	for _, part := range []struct {
 		key, text string
 		to        *int64
 	}{
 		{"loss", l.Loss, &p.Links.Loss}, {"dup", l.Dup, &p.Links.Dup},
 		{"late", l.Late, &p.Links.Late}, {"break", l.Break, &p.Links.Break},
+		{"burst", l.Burst, &p.Links.Burst}, {"replay", l.Replay, &p.Links.Replay},
+		{"corrupt", l.Corrupt, &p.Links.Corrupt},
 	} {
 		if *part.to, err = percent(part.text); err != nil {
 			return bad("links.%s: %v", part.key, err)
@@ -269,26 +299,36 @@ func (s *Scenario) workload(p *Plan) error {
 		}
 	}
 	p.Workload.Gap = 1000 / cmp.Or(w.Rate, 1)
+	var err error
+	if p.Workload.Levels, err = percent(w.Levels); err != nil {
+		return bad("workload.levels: %v", err)
+	}
+	if p.Workload.Roam, err = percent(w.Roam); err != nil {
+		return bad("workload.roam: %v", err)
+	}
 	return nil
 }
 
 func (s *Scenario) faults(p *Plan) error {
 	for i, t := range s.Faults.Timed {
-		f := Fault{At: t.At.ms(), For: t.For.ms(), Kind: t.Do, A: t.Node,
-			By: t.By.ms()}
-		links := f.onLinks()
-		if len(t.Between) > 2 || links != (len(t.Between) > 0) || (f.Kind == Slow) != (t.By > 0) {
+		f := Fault{At: t.At.ms(), For: t.For.ms(), Kind: t.Do, A: t.Node, By: t.By.ms(), When: t.When}
+		links := f.onLinks() || t.Do == Flap
+		by := t.Do == Slow || t.Do == Drag || t.Do == Jump
+		if len(t.Between) > 2 || links != (len(t.Between) > 0) || by != (t.By != 0) {
 			return bad("faults.timed[%d]: %s does not go with the keys beside it", i, t.Do).WithHint(
-				"partition, oneway and slow take between: [A, B] or [A]; slow takes by:; " +
-					"crash and trim take node:")
+				"partition, oneway, slow and flap take between: [A, B] or [A]; slow, drag and jump " +
+					"take by:; all others but heal and swizzle take node:")
 		}
 		if links {
 			f.A, f.B = t.Between[0], append(t.Between, "")[1]
 		}
-		if err := p.checkFault(f); err != nil {
-			return bad("faults.timed[%d]: %v", i, err)
+		d := chance(p.Seed).draw(ofFault, uint64(i), 1, 0)
+		for _, f := range p.shape(f, &d) {
+			if err := p.checkFault(&f); err != nil {
+				return bad("faults.timed[%d]: %v", i, err)
+			}
+			p.Faults = append(p.Faults, f)
 		}
-		p.Faults = append(p.Faults, f)
 	}
 	return s.Faults.Random.faults(p)
 }
@@ -318,7 +358,7 @@ func (r *Process) faults(p *Plan) error {
 	}
 	for n := range p.Chaos / every {
 		d := chance(p.Seed).draw(ofFault, uint64(n), 0, 0)
-		p.Faults = append(p.Faults, p.throwFault(&d, weights, last, n*every, (n+1)*every))
+		p.Faults = append(p.Faults, p.throwFault(&d, weights, last, n*every, (n+1)*every)...)
 	}
 	return nil
 }

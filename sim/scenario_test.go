@@ -105,7 +105,7 @@ func TestUnplannable(t *testing.T) {
 	for _, c := range []struct{ from, to, want string }{
 		{"{a: 2, b: 1}", "{}", "topology.regions is empty"},
 		{"{a: 2, b: 1}", "{a: 2, b: 0}", "topology.regions.b: 0 nodes"},
-		{"{a: 2, b: 1}", "{a: 200, b: 100}", "topology.regions.b: 100 nodes"},
+		{"{a: 2, b: 1}", "{a: 1000, b: 100}", "topology.regions.b: 100 nodes"},
 		{"{b-a: 80}", "{b-a: 80, a-b: 80}", "topology.rtt names a pair"},
 		{"{b-a: 80}", "{b-c: 80}", "no distance is known between b and a"},
 		{"{b-a: 80}", "{b-a: 80000}", "a round trip of 80000 ms"},

@@ -3,24 +3,25 @@ package sim
 import (
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/atolledge/atoll"
-	"github.com/atolledge/atoll/replication"
 	"github.com/atolledge/atoll/replication/crdt"
 	"github.com/atolledge/atoll/sim/check"
 )
 
 // work is a workload made ready.
 type work struct {
-	mix []int
-	sum []int64 // of the weights of keys up to this one, when zipf
+	sessions []session // of clients
+	mix      []int
+	sum      []int64 // of the weights of keys up to this one, when zipf
 }
 
 // zipfUnit is the weight of the first key.
 const zipfUnit = 1 << 20
 
 func newWork(w *Workload) work {
-	made := work{mix: w.Mix.weights()}
+	made := work{mix: w.Mix.weights(), sessions: make([]session, len(w.Clients))}
 	for sum, k := int64(0), 0; w.Zipf && k < w.Keys; k++ {
 		sum += max(zipfUnit/int64(k+1), 1)
 		made.sum = append(made.sum, sum)
@@ -33,54 +34,7 @@ func (w *world) key(d *dice) atoll.Key {
 	if sum := w.work.sum; sum != nil {
 		k, _ = slices.BinarySearch(sum, d.throw(sum[len(sum)-1])+1)
 	}
-	return atoll.Key(fmt.Sprintf("k%d", k))
-}
-
-// nextWrite plans the n-th write of a client.
-func (w *world) nextWrite(client int, n uint64) {
-	d := w.chance.draw(ofClient, uint64(client), n, 0)
-	gap := w.plan.Workload.Gap * 1000
-	at := w.now + gap/2 + d.throw(gap) + 1
-	if at >= w.plan.Chaos*1000 {
-		return
-	}
-	w.queue.push(event{at: at, kind: evClient, n: n, peer: int32(client),
-		node: w.byID[w.plan.Workload.Clients[client]]})
-}
-
-// write lets a client make its n-th write. While its node is down it fails.
-func (w *world) write(n *node, client int, nth uint64) {
-	if w.calm {
-		return
-	}
-	w.nextWrite(client, nth+1)
-	if !n.up {
-		return
-	}
-	d := w.chance.draw(ofClient, uint64(client), nth, 1)
-	op := check.Op{Node: n.member.Node, Key: w.key(&d), At: w.elapsed(), Counter: counter}
-	edit := operation(fmt.Sprintf("%d-%d", client, nth), d.among(w.work.mix), &d, &op)
-	var before crdt.Doc
-	w.writes++
-	out := w.step(n, replication.Mutate{
-		ID: uint64(w.writes), Keyspace: w.plan.Workload.Keyspace, Key: op.Key,
-		Edit: func(e *crdt.Edit) error {
-			before = e.Doc().Clone()
-			return edit(e)
-		},
-	})
-	p := pending{out: out}
-	for i := range out.Replies {
-		r := &out.Replies[i]
-		if r.Err == nil {
-			p.replies++
-		}
-		if r.Err == nil && r.Dots.First > 0 {
-			op.Dots, op.Before, op.After = r.Dots, &before, &r.Doc
-			p.ops = append(p.ops, w.history.Record(op))
-		}
-	}
-	w.commit(n, p)
+	return atoll.Key("k" + strconv.Itoa(k))
 }
 
 // counter is the one counter of each document.

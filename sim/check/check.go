@@ -35,11 +35,32 @@ const (
 	Counters Property = "counters"
 	// Winner: of concurrent values the one with the greatest (time, origin) shows.
 	Winner Property = "winner"
+	// Function: documents are a function of the clock. Wherever and whenever a
+	// partition has the same clock durably, it has the same documents, and a reader
+	// finds in one what the seen operations have made of it.
+	Function Property = "function-of-clock"
+	// Sessions: a client reads its writes, and never anything older than it has seen,
+	// at whatever node.
+	Sessions Property = "sessions"
+	// Durability: a write that was acknowledged as durable elsewhere is on the disks
+	// that count.
+	Durability Property = "durability"
+	// ClockBound: no write is timed beyond what the clocks allow.
+	ClockBound Property = "clock-bound"
+	// Laws: documents that replicas hold join alike in any order and grouping, and
+	// come back from their bytes as they were.
+	Laws Property = "laws"
+	// Core: nodes that hear each other come to agree, whatever goes on elsewhere.
+	Core Property = "core-agrees"
+	// Quiet: once all agree, nothing is sent but the hellos of every second, nothing
+	// is written, and nothing is left of what has been repaired or removed.
+	Quiet Property = "quiet"
 )
 
 // Properties returns all of them.
 func Properties() []Property {
-	return []Property{Convergence, LostWrite, Resurrection, Phantom, Counters, Winner}
+	return []Property{Convergence, LostWrite, Resurrection, Phantom, Counters, Winner, Function,
+		Sessions, Durability, ClockBound, Laws, Core, Quiet}
 }
 
 // Violation is one property that did not hold, and where.
@@ -86,6 +107,7 @@ type op struct {
 	key  atoll.Key
 
 	acked, lost bool
+	perhaps     bool // lost if no disk comes up with it
 }
 
 func (o *op) first() crdt.Dot { return crdt.Dot{Origin: o.dots.Origin, Seq: o.dots.First} }
@@ -104,10 +126,15 @@ type increment struct {
 	by   OpID
 	sum  int64
 	gone []OpID // those that took it away
+
+	// What a lost disk did to it: kept in a later row though its own operation is
+	// gone, or doubtful because that which took it is.
+	kept, doubtful bool
 }
 
 // record is the history of one document.
 type record struct {
+	ops    []OpID
 	writes map[crdt.Dot]*write
 	incs   []*increment
 }
@@ -117,6 +144,8 @@ type record struct {
 type History struct {
 	ops  []op
 	keys map[atoll.Key]*record
+	// sessions hold, by client and key, the operations that a client must find.
+	sessions map[visit][]OpID
 }
 
 // Record adds an operation in the order in which its replica made it.
@@ -124,6 +153,7 @@ func (h *History) Record(o Op) OpID {
 	id := OpID(len(h.ops))
 	h.ops = append(h.ops, op{node: o.Node, at: o.At, dots: o.Dots, key: o.Key})
 	r := h.record(o.Key)
+	r.ops = append(r.ops, id)
 	for i := range o.After.Entries {
 		x := o.After.Entries[i]
 		own := x.Dot.Origin == o.Dots.Origin && o.Dots.First <= x.Dot.Seq && x.Dot.Seq <= o.Dots.Last
@@ -184,6 +214,17 @@ func (h *History) Ack(id OpID) { h.ops[id].acked = true }
 // dots may be used again. It is a violation if a client had been told of it.
 func (h *History) Lose(at time.Duration, id OpID) *Violation {
 	o := &h.ops[id]
+	h.undo(id)
+	if !o.acked {
+		return nil
+	}
+	return &Violation{LostWrite, at, o.node, o.key,
+		fmt.Sprintf("a crash undid what was acknowledged after %v", o.at)}
+}
+
+// undo takes an operation back.
+func (h *History) undo(id OpID) {
+	o := &h.ops[id]
 	o.lost = true
 	r := h.record(o.key)
 	for seq := o.dots.First; seq <= o.dots.Last; seq++ {
@@ -192,12 +233,7 @@ func (h *History) Lose(at time.Duration, id OpID) *Violation {
 			delete(r.writes, d)
 		}
 	}
-	r.incs = slices.DeleteFunc(r.incs, func(n *increment) bool { return n.by == id })
-	if !o.acked {
-		return nil
-	}
-	return &Violation{LostWrite, at, o.node, o.key,
-		fmt.Sprintf("a crash undid what was acknowledged after %v", o.at)}
+	r.incs = slices.DeleteFunc(r.incs, func(n *increment) bool { return n.by == id && !n.kept })
 }
 
 // Len returns the number of operations that were not lost.

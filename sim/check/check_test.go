@@ -368,7 +368,7 @@ func TestPropertiesAreNamedOnce(t *testing.T) {
 		}
 		seen[p] = true
 	}
-	if len(seen) != 6 {
-		t.Errorf("%d properties, want 6", len(seen))
+	if len(seen) != 13 {
+		t.Errorf("%d properties, want 13", len(seen))
 	}
 }
