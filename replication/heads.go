@@ -23,7 +23,7 @@ func (c *Core) greet(m Member) {
 			}
 		}
 	}
-	c.send(m.Node, Marks{marks})
+	c.send(m.Node, Marks{m.Origin, marks})
 	for _, g := range c.gone {
 		c.vowTo(m, g)
 	}
@@ -32,6 +32,9 @@ func (c *Core) greet(m Member) {
 
 // marks compares what a peer holds of this origin with what it wrote.
 func (c *Core) marks(m Marks) {
+	if m.Origin != c.self.Origin {
+		return // meant for the process before this one
+	}
 	for _, k := range m.Marks {
 		if p := c.find(k.Address); p != nil && k.Seq > p.clock.Max(c.self.Origin) {
 			c.fence()

@@ -67,7 +67,7 @@ func TestKeyspaceLimits(t *testing.T) {
 			Ack{at, crdt.Run{Origin: 9, First: 1, Last: 1}},
 			Heads{Heads: []Head{{ks, 1}}, Reply: true}, Parts{ks, []uint64{1}},
 			Clocks{ks, []PartitionClock{{0, crdt.ClockOf(crdt.Run{Origin: 9, First: 1, Last: 9})}}, true},
-			Marks{[]Mark{{at, 9}}},
+			Marks{1, []Mark{{at, 9}}},
 		} {
 			s.step(a, Receive{"z/1", m})
 		}

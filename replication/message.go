@@ -66,8 +66,12 @@ type PartitionClock struct {
 }
 
 // Marks greets a peer with the highest dots of its own that the sender holds.
-// A peer that wrote less was rolled back or copied, and must not write.
-type Marks struct{ Marks []Mark }
+// A peer that wrote less was rolled back or copied, and must not write. Origin is
+// the one that they are of: by the time they arrive the peer may have another.
+type Marks struct {
+	Origin atoll.Origin
+	Marks  []Mark
+}
 
 // Mark is the highest sequence of the receiver's origin in one partition.
 type Mark struct {

@@ -553,7 +553,7 @@ func (s *script) lie(n, m *scripted, f []string) {
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		receive(Marks{[]Mark{{testAddress, seq}}})
+		receive(Marks{m.Origin, []Mark{{testAddress, seq}}})
 		return
 	case "clocks":
 		receive(Clocks{Keyspace: testSpace, Clocks: []PartitionClock{{0, s.runs(f[1])}}})

@@ -18,7 +18,7 @@ const (
 	TypeHeads  Type = 4 // flags 1 (1: reply), list of (keyspace string, hash 8)
 	TypeParts  Type = 5 // keyspace string, list of hash 8
 	TypeClocks Type = 6 // keyspace string, flags 1 (1: reply), list of (partition, clock)
-	TypeMarks  Type = 7 // list of (address, seq)
+	TypeMarks  Type = 7 // origin 8, list of (address, seq)
 	TypeVow    Type = 8 // origin 8, layout 8, phase 1, sum 8, flags 1 (1: clean)
 
 	// On the stream of a pull: Pull asks, the others answer.
@@ -67,6 +67,7 @@ func Append(b []byte, m replication.Message) (Type, []byte) {
 	case replication.Clocks:
 		return TypeClocks, appendClocks(b, m)
 	case replication.Marks:
+		b = binary.BigEndian.AppendUint64(b, uint64(m.Origin))
 		b = binary.AppendUvarint(b, uint64(len(m.Marks)))
 		for _, k := range m.Marks {
 			b = binary.AppendUvarint(appendAddress(b, k.Address), k.Seq)
@@ -196,7 +197,8 @@ func (d *decoder) message(t Type) replication.Message {
 	case TypeClocks:
 		return d.clocks()
 	case TypeMarks:
-		m := replication.Marks{Marks: make([]replication.Mark, d.count(3))}
+		m := replication.Marks{Origin: atoll.Origin(d.uint64())}
+		m.Marks = make([]replication.Mark, d.count(3))
 		for i := range m.Marks {
 			m.Marks[i] = replication.Mark{Address: d.address(), Seq: d.uvarint()}
 		}

@@ -42,7 +42,7 @@ func samples() map[string]replication.Message {
 		"parts": replication.Parts{Keyspace: "stars", Hashes: []uint64{0, 1, 1<<64 - 1}},
 		"clocks": replication.Clocks{Keyspace: "stars", Reply: true,
 			Clocks: []replication.PartitionClock{{Partition: 0}, {Partition: 63, Clock: clock}}},
-		"marks": replication.Marks{Marks: []replication.Mark{{Address: at, Seq: 300}}},
+		"marks": replication.Marks{Origin: 0xab, Marks: []replication.Mark{{Address: at, Seq: 300}}},
 		"vow": replication.Vow{Origin: run.Origin, Layout: 1 << 62, Phase: replication.Closed,
 			Sum: 7, Clean: true},
 		"pull":  replication.Pull{Address: at, Clock: clock},
@@ -247,7 +247,7 @@ func drawMessage(t *rapid.T) replication.Message {
 		}
 		return m
 	case 5:
-		var m replication.Marks
+		m := replication.Marks{Origin: atoll.Origin(rapid.Uint64().Draw(t, "origin"))}
 		for range rapid.IntRange(0, 3).Draw(t, "n") {
 			m.Marks = append(m.Marks, replication.Mark{Address: drawAddress(t), Seq: rapid.Uint64().Draw(t, "seq")})
 		}
@@ -295,7 +295,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"many heads":            {TypeHeads, append([]byte{0}, uvarints(1<<60)...)},
 		"many hashes":           {TypeParts, append(append(uvarints(1), 'a'), uvarints(1<<60)...)},
 		"many clocks":           {TypeClocks, append(append(uvarints(1), 'a', 0), uvarints(1<<60)...)},
-		"many marks":            {TypeMarks, uvarints(1 << 60)},
+		"many marks":            {TypeMarks, append(make([]byte, 8), uvarints(1<<60)...)},
 		"a document of no key":  {TypeDoc, uvarints(0, 0, 0, 0, 0)},
 		"a document's long key": {TypeDoc, append(name(atoll.MaxKey+1), 0, 0, 0, 0)},
 		"many runs":             {TypeDoc, append(append(uvarints(1), 'k'), uvarints(1<<60)...)},
@@ -417,7 +417,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(uint8(typ), body)
 	}
 	f.Add(uint8(TypeVotes), AppendVotes(nil, []Vote{{About: "tokyo", Up: true}})[2:])
-	f.Add(uint8(TypeMarks), uvarints(1<<60))
+	f.Add(uint8(TypeMarks), append(make([]byte, 8), uvarints(1<<60)...))
 	f.Fuzz(func(t *testing.T, typ uint8, body []byte) {
 		fuzzHealth(t, body)
 		m, err := Decode(Type(typ), body)
