@@ -212,7 +212,8 @@ func TestLyingPeer(t *testing.T) {
 		func(context.Context, atoll.Hash, []atoll.NodeID, bool) ([]byte, error) {
 			return []byte("lie"), nil
 		},
-		func(context.Context, atoll.Object) error { return nil })
+		func(context.Context, atoll.Object) error { return nil },
+		func(context.Context, atoll.NodeID, atoll.Hash) error { return nil })
 	s.islands[1].media.Close() // so that it has to ask the liar first
 	s.islands[1].ServeChunks(
 		func(_ context.Context, h atoll.Hash, _ []atoll.NodeID, _ bool) ([]byte, error) {
@@ -221,7 +222,8 @@ func TestLyingPeer(t *testing.T) {
 			}
 			return nil, errors.New("absent")
 		},
-		func(context.Context, atoll.Object) error { return nil })
+		func(context.Context, atoll.Object) error { return nil },
+		func(context.Context, atoll.NodeID, atoll.Hash) error { return nil })
 	code, got := s.get(2, "films/x", "Atoll-Session", session)
 	if code != 200 || !bytes.Equal(got, body) {
 		t.Errorf("%d, %d bytes", code, len(got))
@@ -272,6 +274,86 @@ func TestCopyInAnotherRegion(t *testing.T) {
 	}
 	if code, got := s.get(2, "films/y"); code != 200 || !bytes.Equal(got, body) {
 		t.Errorf("it did not stay: %d, %d bytes", code, len(got))
+	}
+}
+
+// feed uploads to an island what is written to the result; ended gives what came
+// of it.
+func (s *sea) feed(i int, key atoll.Key) (w *io.PipeWriter, ended func() error) {
+	r, w := io.Pipe()
+	done := make(chan error, 1)
+	media := s.islands[i].media
+	go func() {
+		_, err := media.Put(context.Background(), atoll.Upload{Keyspace: "films", Key: key, Body: r})
+		_ = r.CloseWithError(err)
+		done <- err
+	}()
+	return w, func() error { _ = w.Close(); return <-done }
+}
+
+// The second copy comes into being while the upload runs, from each chunk's bytes
+// once; at its end nothing is left to do.
+func TestSecondCopyKeepsUp(t *testing.T) {
+	s := newSea(t, nil, "a/1", "a/2", "b/1")
+	w, ended := s.feed(0, "x")
+	body := noise(6<<20, 20)
+	if _, err := w.Write(body[:5<<20]); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the second has what there is", func() bool { return len(s.held(1)) == 5 })
+	if n := len(s.held(2)); n > 0 {
+		t.Errorf("%d chunks in a region that was not asked for", n)
+	}
+	if _, err := w.Write(body[5<<20:]); err != nil {
+		t.Fatal(err)
+	}
+	if err := ended(); err != nil {
+		t.Fatal(err)
+	}
+	o, err := s.islands[0].media.Stat(t.Context(), atoll.Read{Keyspace: "films", Key: "x"})
+	if want := []atoll.NodeID{"a/1", "a/2"}; err != nil || !slices.Equal(o.Homes, want) {
+		t.Errorf("homes %v %v", o.Homes, err)
+	}
+	if n := s.counted(1, "atoll_media_read_bytes_total", "region"); n != 6<<20+6*32 {
+		t.Errorf("the second fetched %.0f bytes", n)
+	}
+	s.stop(0)
+	eventually(t, "all of it at the second", func() bool {
+		code, got := s.get(1, "films/x")
+		return code == 200 && bytes.Equal(got, body)
+	})
+}
+
+// An upload whose second node goes takes another one.
+func TestSecondCopyElsewhere(t *testing.T) {
+	ids := []atoll.NodeID{"a/1", "a/2", "a/3"}
+	s := newSea(t, nil, ids...)
+	w, ended := s.feed(0, "x")
+	body := noise(6<<20, 21)
+	if _, err := w.Write(body[:3<<20]); err != nil {
+		t.Fatal(err)
+	}
+	second := 1
+	eventually(t, "somebody is the second", func() bool {
+		second = 1
+		if len(s.held(2)) > 0 {
+			second = 2
+		}
+		return len(s.held(second)) > 0
+	})
+	s.stop(second)
+	if _, err := w.Write(body[3<<20:]); err != nil {
+		t.Fatal(err)
+	}
+	if err := ended(); err != nil {
+		t.Fatal(err)
+	}
+	o, err := s.islands[0].media.Stat(t.Context(), atoll.Read{Keyspace: "films", Key: "x"})
+	if want := []atoll.NodeID{"a/1", ids[3-second]}; err != nil || !slices.Equal(o.Homes, want) {
+		t.Errorf("homes %v %v, want %v", o.Homes, err, want)
+	}
+	if n := len(s.held(3 - second)); n != 7 {
+		t.Errorf("%d chunks at the third", n)
 	}
 }
 

@@ -37,13 +37,16 @@ type Node interface {
 	CatchUp(context.Context, atoll.Token) error
 	MediaSpaces(context.Context) ([]atoll.Keyspace, error)
 
-	// FetchChunk and KeepObject ask a peer, ServeChunks names who answers one.
+	// FetchChunk, KeepObject and KeepChunk ask a peer, ServeChunks names who
+	// answers one.
 	FetchChunk(ctx context.Context, to atoll.NodeID, h atoll.Hash, homes []atoll.NodeID,
 		through bool) ([]byte, error)
 	KeepObject(ctx context.Context, to atoll.NodeID, o atoll.Object) error
+	KeepChunk(ctx context.Context, to atoll.NodeID, h atoll.Hash) error
 	ServeChunks(
 		get func(context.Context, atoll.Hash, []atoll.NodeID, bool) ([]byte, error),
-		keep func(context.Context, atoll.Object) error)
+		keep func(context.Context, atoll.Object) error,
+		keepOne func(context.Context, atoll.NodeID, atoll.Hash) error)
 }
 
 // Store keeps chunks on the node's disk.
@@ -55,6 +58,9 @@ type Store interface {
 	// at any time. Both own the bytes from then on.
 	Put(context.Context, atoll.Hash, []byte) error
 	Keep(context.Context, atoll.Hash, []byte)
+
+	// Renew is Put of a chunk that was put before: false if it was not, or went.
+	Renew(context.Context, atoll.Hash) bool
 
 	// Drop deletes what was not used since All yielded it.
 	Drop(context.Context, atoll.Held) error
@@ -116,7 +122,7 @@ func New(cfg Config) *Media {
 		Load: m.load, Ask: m.askOwner,
 		Spoilt: func(h atoll.Hash) { m.spoilt(h, "") },
 	})
-	cfg.Node.ServeChunks(m.serve, m.keep)
+	cfg.Node.ServeChunks(m.serve, m.keep, m.keepOne)
 	m.work.Go(m.sweepAll)
 	return m
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/atolledge/atoll"
@@ -39,7 +40,8 @@ func (m *Media) Put(ctx context.Context, u atoll.Upload) (atoll.Written, error) 
 		return atoll.Written{}, err
 	}
 	defer m.busy()()
-	o, err := m.take(ctx, u.Body)
+	place := placeOf(u.Keyspace, u.Key)
+	o, err := m.take(ctx, u.Body, m.second(place))
 	if err != nil {
 		return atoll.Written{}, err
 	}
@@ -49,7 +51,7 @@ func (m *Media) Put(ctx context.Context, u atoll.Upload) (atoll.Written, error) 
 	}
 	began := m.cfg.Clock()
 	var missed error
-	if o.Homes, missed = m.spread(ctx, o, w); missed != nil {
+	if o.Homes, missed = m.spread(ctx, o, place, w); missed != nil {
 		w.Level = atoll.Level{} // the name is worth no more than its body
 	}
 	if ctx.Err() != nil {
@@ -90,14 +92,24 @@ func (m *Media) admit(ctx context.Context, w *atoll.Write) error {
 	return err
 }
 
-// take stores a body chunk by chunk and returns what it is.
-func (m *Media) take(ctx context.Context, body io.Reader) (o atoll.Object, err error) {
+// take stores a body chunk by chunk and returns what it is. Each chunk goes to
+// the second node as soon as it is durable here: that node has the object when
+// the upload ends, not as long again later.
+func (m *Media) take(
+	ctx context.Context, body io.Reader, to *second,
+) (o atoll.Object, err error) {
 	p := newPool(ctx)
 	whole := sha256.New()
 	var manifest []byte
 	store := func(b []byte) atoll.Hash {
 		h := atoll.HashOf(b)
-		p.run(func(ctx context.Context) error { return m.cfg.Store.Put(ctx, h, b) })
+		p.run(func(ctx context.Context) error {
+			err := m.cfg.Store.Put(ctx, h, b)
+			if err == nil {
+				to.keep(ctx, h)
+			}
+			return err
+		})
 		return h
 	}
 	for more := true; more && p.ctx.Err() == nil; {
@@ -121,6 +133,43 @@ func (m *Media) take(ctx context.Context, body io.Reader) (o atoll.Object, err e
 	}
 	whole.Sum(o.Hash[:0])
 	return o, p.end(nil)
+}
+
+// second is the node that gets the chunks of one upload while they come in. What
+// it misses it is asked for at the end, as any other node would be; after the
+// first time that it fails it is left alone until then.
+type second struct {
+	m      *Media
+	node   atoll.NodeID // "": there is none
+	failed atomic.Bool
+}
+
+// second returns the node that is to have the second copy of what belongs to a
+// place.
+func (m *Media) second(place atoll.Hash) *second {
+	s := &second{m: m}
+	if near, _ := m.candidates(place); len(near) > 0 {
+		s.node = near[0]
+	}
+	return s
+}
+
+func (s *second) keep(ctx context.Context, h atoll.Hash) {
+	if s.node == "" || s.failed.Load() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, sourceTimeout)
+	defer cancel()
+	if err := s.m.cfg.Node.KeepChunk(ctx, s.node, h); err != nil {
+		s.failed.Store(true)
+		s.m.cfg.Logger.Warn("an upload goes on without its second copy", "at", s.node, "err", err)
+	}
+}
+
+// placeOf is what decides which nodes are asked for copies of an object: known
+// before its body is.
+func placeOf(ks atoll.Keyspace, key atoll.Key) atoll.Hash {
+	return atoll.HashOf([]byte(string(ks) + "\x00" + string(key)))
 }
 
 // pool runs a few functions at once until one of them fails.
@@ -182,7 +231,7 @@ func cut(r io.Reader) (b []byte, more bool, err error) {
 // and returns the nodes that hold it, this one first. The error is of kind
 // atoll.DurabilityNotReached when they are fewer than the level wants.
 func (m *Media) spread(
-	ctx context.Context, o atoll.Object, w atoll.Write,
+	ctx context.Context, o atoll.Object, place atoll.Hash, w atoll.Write,
 ) ([]atoll.NodeID, error) {
 	self := m.cfg.Node.Self()
 	homes := []atoll.NodeID{self}
@@ -192,7 +241,7 @@ func (m *Media) spread(
 	ctx, cancel := context.WithTimeout(ctx, w.Timeout)
 	defer cancel()
 	o.Homes = homes
-	near, far := m.candidates(o)
+	near, far := m.candidates(place)
 	want := copies - 1
 	if w.Level.Region || w.Level.All {
 		want = len(near)
@@ -228,9 +277,9 @@ func notReached(homes []atoll.NodeID) error {
 		WithHint("the object stays; do not repeat the upload")
 }
 
-// candidates returns the live nodes that may take a copy: of the own region, and
-// of each other one, the nearest region first.
-func (m *Media) candidates(o atoll.Object) (near []atoll.NodeID, far [][]atoll.NodeID) {
+// candidates returns the live nodes that may take a copy of what belongs to a
+// place: of the own region, and of each other one, the nearest region first.
+func (m *Media) candidates(place atoll.Hash) (near []atoll.NodeID, far [][]atoll.NodeID) {
 	self := m.cfg.Node.Self()
 	type region struct {
 		nodes []atoll.NodeID
@@ -245,7 +294,7 @@ func (m *Media) candidates(o atoll.Object) (near []atoll.NodeID, far [][]atoll.N
 				alive, rtt = append(alive, n.ID), n.RTT
 			}
 		}
-		alive = Ranked(o.Manifest, alive)
+		alive = Ranked(place, alive)
 		if r.Name == self.Region() {
 			near = alive
 		} else if len(alive) > 0 {
@@ -294,11 +343,26 @@ func (m *Media) keep(ctx context.Context, o atoll.Object) error {
 	p := newPool(ctx)
 	for _, h := range hashes {
 		p.run(func(ctx context.Context) error {
+			if m.cfg.Store.Renew(ctx, h) {
+				return nil
+			}
 			_, err := m.hold(ctx, h, o.Homes)
 			return err
 		})
 	}
 	return p.end(nil)
+}
+
+// keepOne makes a chunk durable here that a peer has, for an upload to that peer.
+func (m *Media) keepOne(ctx context.Context, from atoll.NodeID, h atoll.Hash) error {
+	if m.cfg.Store.Renew(ctx, h) {
+		return nil
+	}
+	b, err := m.fetchFrom(ctx, from, h)
+	if err != nil {
+		return err
+	}
+	return m.cfg.Store.Put(ctx, h, b)
 }
 
 // hold makes one chunk durable here and returns it.

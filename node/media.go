@@ -15,18 +15,21 @@ import (
 
 // chunkServer answers what peers ask of this node's chunks.
 type chunkServer struct {
-	get  func(context.Context, atoll.Hash, []atoll.NodeID, bool) ([]byte, error)
-	keep func(context.Context, atoll.Object) error
+	get     func(context.Context, atoll.Hash, []atoll.NodeID, bool) ([]byte, error)
+	keep    func(context.Context, atoll.Object) error
+	keepOne func(context.Context, atoll.NodeID, atoll.Hash) error
 }
 
 // ServeChunks names who answers peers: get returns a chunk, from elsewhere too
 // if through says so and from homes first; keep makes all chunks of an object
-// durable here. Until then, and when one of them fails, peers hear "absent".
+// durable here, keepOne a chunk that the peer has. Until then, and when one of
+// them fails, peers hear "absent".
 func (n *Node) ServeChunks(
 	get func(ctx context.Context, h atoll.Hash, homes []atoll.NodeID, through bool) ([]byte, error),
 	keep func(context.Context, atoll.Object) error,
+	keepOne func(ctx context.Context, from atoll.NodeID, h atoll.Hash) error,
 ) {
-	n.chunkServer.Store(&chunkServer{get, keep})
+	n.chunkServer.Store(&chunkServer{get, keep, keepOne})
 }
 
 // Chunks returns the node's store of chunks. It is closed with the node.
@@ -90,6 +93,16 @@ func (n *Node) KeepObject(ctx context.Context, to atoll.NodeID, o atoll.Object) 
 	return err
 }
 
+// KeepChunk asks a peer to fetch a chunk from this node, and returns when it is
+// durable there.
+func (n *Node) KeepChunk(ctx context.Context, to atoll.NodeID, h atoll.Hash) error {
+	t, _, err := n.ask(ctx, to, wire.ChunkKeep{Hash: h}.Append(nil))
+	if err == nil && t != wire.TypeObjectKept {
+		err = atoll.Errorf(atoll.NotFound, "%s could not get chunk %s", to, h)
+	}
+	return err
+}
+
 // ask sends one request and returns the one frame of its answer.
 func (n *Node) ask(
 	ctx context.Context, to atoll.NodeID, request []byte,
@@ -112,7 +125,7 @@ func (n *Node) ask(
 
 // call is the transport's handler of what is no pull.
 func (n *Node) call(
-	ctx context.Context, _ atoll.NodeID, req []byte, w *transport.PullWriter,
+	ctx context.Context, from atoll.NodeID, req []byte, w *transport.PullWriter,
 ) error {
 	t, body, err := wire.NewReader(bytes.NewReader(req), transport.MaxPullRequest).Next()
 	if err != nil {
@@ -128,6 +141,8 @@ func (n *Node) call(
 		return server.answerGet(ctx, body, w)
 	case wire.TypeObjectKeep:
 		return server.answerKeep(ctx, body, w)
+	case wire.TypeChunkKeep:
+		return server.answerKeepOne(ctx, from, body, w)
 	}
 	return errors.New("a call of a later version")
 }
@@ -149,7 +164,22 @@ func (s *chunkServer) answerKeep(ctx context.Context, body []byte, w *transport.
 	if err != nil {
 		return err
 	}
-	if s.keep(ctx, atoll.Object{Manifest: k.Manifest, Size: k.Size, Homes: k.Homes}) != nil {
+	return kept(w, s.keep(ctx, atoll.Object{Manifest: k.Manifest, Size: k.Size, Homes: k.Homes}))
+}
+
+func (s *chunkServer) answerKeepOne(
+	ctx context.Context, from atoll.NodeID, body []byte, w *transport.PullWriter,
+) error {
+	k, err := wire.DecodeChunkKeep(body)
+	if err != nil {
+		return err
+	}
+	return kept(w, s.keepOne(ctx, from, k.Hash))
+}
+
+// kept answers a request to keep something.
+func kept(w *transport.PullWriter, err error) error {
+	if err != nil {
 		return w.Frame(wire.TypeChunkAbsent, nil)
 	}
 	return w.Frame(wire.TypeObjectKept, nil)

@@ -45,7 +45,10 @@ const (
 	keyFlushed = "f"
 )
 
-var errChunksClosed = errors.New("the chunk store is closed")
+var (
+	errChunksClosed = errors.New("the chunk store is closed")
+	errNotPut       = errors.New("the chunk was not put here")
+)
 
 // Chunks keeps immutable chunks of bytes under their hashes, in a Badger of its
 // own. It believes its callers that bytes and hash belong together. Its methods
@@ -65,12 +68,13 @@ type Chunks struct {
 }
 
 // chunkOp is one write. Without bytes it drops the chunk if its stamp still is
-// the given one, or renews its stamp.
+// the given one, or renews its stamp, or does that only if it was put.
 type chunkOp struct {
 	hash  atoll.Hash
 	bytes []byte
 	cache bool
 	drop  bool
+	renew bool
 	stamp time.Time
 	done  chan<- error // has room for one; may be nil
 }
@@ -137,6 +141,15 @@ func (c *Chunks) Put(ctx context.Context, h atoll.Hash, b []byte) error {
 // room: a copy of what others have. It keeps b.
 func (c *Chunks) Keep(ctx context.Context, h atoll.Hash, b []byte) {
 	_ = c.enqueue(ctx, chunkOp{hash: h, bytes: b, cache: true})
+}
+
+// Renew is Put of a chunk that was put before, without its bytes. It reports
+// whether that is so: false when it is not here, or only as a copy of what others
+// have, or the stamp could not be written.
+func (c *Chunks) Renew(ctx context.Context, h atoll.Hash) bool {
+	done := make(chan error, 1)
+	return c.enqueue(ctx, chunkOp{hash: h, renew: true, done: done}) == nil &&
+		c.await(ctx, done) == nil
 }
 
 // Drop deletes a chunk unless it was put or used after held was listed.
@@ -316,7 +329,9 @@ func (c *Chunks) commit(batch []chunkOp) {
 			case op.bytes != nil && full != nil:
 				errs[i] = full
 			default:
-				if err := op.apply(txn, c.clock()); err != nil {
+				if err := op.apply(txn, c.clock()); errors.Is(err, errNotPut) {
+					errs[i] = err
+				} else if err != nil {
 					return err
 				}
 			}
@@ -373,6 +388,8 @@ func (op chunkOp) apply(txn *badger.Txn, now time.Time) error {
 	switch {
 	case op.drop && here && held.Used.Equal(op.stamp):
 		return errors.Join(txn.Delete(chunkKey(op.hash)), txn.Delete(stampKey(op.hash)))
+	case op.renew && (!here || held.Cached):
+		return errNotPut
 	case op.drop, op.bytes == nil && !here:
 		return nil
 	case op.bytes != nil && !here:

@@ -169,6 +169,34 @@ func TestKeptBeatsCached(t *testing.T) {
 	}
 }
 
+// Renew is for what was put only, and keeps it from a Drop under way.
+func TestRenew(t *testing.T) {
+	w := new(watch).set(time.Unix(1_000_000, 0))
+	c, _ := openChunks(t, t.TempDir(), 0, w)
+	b := []byte("chunk")
+	h := atoll.HashOf(b)
+	if c.Renew(t.Context(), h) || c.Has(h) {
+		t.Error("renewed what is not here")
+	}
+	c.Keep(t.Context(), h, b)
+	if c.Renew(t.Context(), h) || !held(c)[h].Cached {
+		t.Error("renewed a copy")
+	}
+	if err := c.Put(t.Context(), h, b); err != nil {
+		t.Fatal(err)
+	}
+	listed := held(c)[h]
+	if !c.Renew(t.Context(), h) {
+		t.Error("did not renew what was put")
+	}
+	if err := c.Drop(t.Context(), listed); err != nil || !c.Has(h) {
+		t.Errorf("dropped what was renewed: %v", err)
+	}
+	if err := c.Drop(t.Context(), held(c)[h]); err != nil || c.Renew(t.Context(), h) {
+		t.Errorf("renewed what was dropped: %v", err)
+	}
+}
+
 // On a full disk nothing is added and everything can be dropped.
 func TestChunksOnAFullDisk(t *testing.T) {
 	dir := t.TempDir()

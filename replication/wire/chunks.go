@@ -7,13 +7,15 @@ import (
 )
 
 // The frames of media. Each call has a stream of its own, whose request is the
-// first or the second of these frames and whose answer is one of the others.
+// first, the second or the last of these frames and whose answer is one of the
+// others.
 const (
 	TypeChunkGet    Type = 48 // hash 32, flags 1 (1: through), list of node string
 	TypeObjectKeep  Type = 49 // manifest 32, size, list of node string
 	TypeChunk       Type = 50 // bytes
 	TypeChunkAbsent Type = 51 // empty: not here, or not to be had
 	TypeObjectKept  Type = 52 // empty: all of it is durable there
+	TypeChunkKeep   Type = 53 // hash 32
 )
 
 const flagThrough = 1
@@ -37,6 +39,10 @@ type ObjectKeep struct {
 	Homes    []atoll.NodeID
 }
 
+// ChunkKeep asks a node to fetch one chunk from the node that asks, of an object
+// that is on its way, and to answer when it is on its disk.
+type ChunkKeep struct{ Hash atoll.Hash }
+
 // Append appends g's frame to b.
 func (g ChunkGet) Append(b []byte) []byte {
 	body := append(g.Hash[:len(g.Hash):len(g.Hash)], flags(g.Through, flagThrough))
@@ -47,6 +53,11 @@ func (g ChunkGet) Append(b []byte) []byte {
 func (k ObjectKeep) Append(b []byte) []byte {
 	body := binary.AppendUvarint(k.Manifest[:len(k.Manifest):len(k.Manifest)], uint64(k.Size))
 	return AppendFrame(b, TypeObjectKeep, appendNodes(body, k.Homes))
+}
+
+// Append appends k's frame to b.
+func (k ChunkKeep) Append(b []byte) []byte {
+	return AppendFrame(b, TypeChunkKeep, k.Hash[:])
 }
 
 // DecodeChunkGet reads the body of a TypeChunkGet.
@@ -69,6 +80,13 @@ func DecodeObjectKeep(body []byte) (ObjectKeep, error) {
 	}
 	k.Size, k.Homes = int64(size), d.nodes()
 	return k, d.err("object to keep")
+}
+
+// DecodeChunkKeep reads the body of a TypeChunkKeep.
+func DecodeChunkKeep(body []byte) (ChunkKeep, error) {
+	d := decoder{b: body}
+	k := ChunkKeep{d.hash()}
+	return k, d.err("chunk to keep")
 }
 
 func appendNodes(b []byte, nodes []atoll.NodeID) []byte {

@@ -28,11 +28,16 @@ var chunkFrames = []struct {
 		Homes: []atoll.NodeID{"a/1"}},
 		"31282d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881" +
 			"80804001" + "03612f31"},
+	{"keep one", wire.ChunkKeep{Hash: atoll.HashOf([]byte("x"))},
+		"35202d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"},
 }
 
 func decodeChunks(t wire.Type, body []byte) (any, error) {
-	if t == wire.TypeChunkGet {
+	switch t {
+	case wire.TypeChunkGet:
 		return wire.DecodeChunkGet(body)
+	case wire.TypeChunkKeep:
+		return wire.DecodeChunkKeep(body)
 	}
 	return wire.DecodeObjectKeep(body)
 }
@@ -85,13 +90,10 @@ func TestChunkFrameLimits(t *testing.T) {
 func FuzzChunkFrames(f *testing.F) {
 	for _, c := range chunkFrames {
 		b := c.frame.Append(nil)
-		f.Add(b[0] == byte(wire.TypeChunkGet), b[2:])
+		f.Add(b[0], b[2:])
 	}
-	f.Fuzz(func(t *testing.T, get bool, body []byte) {
-		typ := wire.TypeObjectKeep
-		if get {
-			typ = wire.TypeChunkGet
-		}
+	f.Fuzz(func(t *testing.T, kind byte, body []byte) {
+		typ := wire.Type(kind)
 		v, err := decodeChunks(typ, body)
 		if err != nil {
 			return
