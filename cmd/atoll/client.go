@@ -46,6 +46,7 @@ type call struct {
 	query  url.Values
 	header http.Header
 	body   io.Reader
+	size   int64 // of body, in bytes; 0: not known
 }
 
 // do sends c. A status of 300 and more is an error: an *atoll.Error with what
@@ -62,6 +63,9 @@ func (r *remote) do(ctx context.Context, c call) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, c.method, target, c.body)
 	if err != nil {
 		return nil, misuse("%v", err)
+	}
+	if c.size > 0 {
+		req.ContentLength = c.size
 	}
 	for name, values := range c.header {
 		req.Header[name] = values
@@ -169,6 +173,9 @@ func keyspacePath(keyspace string) string { return "/v1/docs/" + url.PathEscape(
 
 // problemOf reads the problem (RFC 9457) of an answer that is an error.
 func problemOf(resp *http.Response) error {
+	if resp.Request.Method == http.MethodHead {
+		return problemOfHead(resp)
+	}
 	var p struct {
 		Type, Detail, Hint, Trace string
 		Limit                     *atoll.Limit
@@ -193,6 +200,20 @@ func problemOf(resp *http.Response) error {
 	}
 	e.Limit = p.Limit
 	return e
+}
+
+// problemOfHead is an error of an answer that may have no body.
+func problemOfHead(resp *http.Response) error {
+	kind, ok := map[int]atoll.Kind{
+		http.StatusNotFound: atoll.NotFound, http.StatusUnauthorized: atoll.Unauthenticated,
+		http.StatusForbidden: atoll.Forbidden, http.StatusServiceUnavailable: atoll.BehindSession,
+		http.StatusBadRequest: atoll.BadRequest,
+	}[resp.StatusCode]
+	if !ok {
+		kind = atoll.Internal
+	}
+	return atoll.Errorf(kind, "%s answers %s", resp.Request.URL.Redacted(), resp.Status).
+		WithHint("the same with atoll media get says why")
 }
 
 // unreachable says why a node did not answer at all.

@@ -165,6 +165,18 @@ func (m *meter) draw(documents int) {
 	}
 }
 
+// drawBytes draws how much of a body has passed.
+func (m *meter) drawBytes() {
+	if m.w == nil {
+		return
+	}
+	m.drawn = true
+	fmt.Fprintf(m.w, "\r\x1b[K%d MiB", m.sent.n.Load()>>20)
+	if m.total > 0 {
+		fmt.Fprintf(m.w, " of %d, %d %%", m.total>>20, 100*m.sent.n.Load()/m.total)
+	}
+}
+
 // clear removes the line, so that what follows stands alone.
 func (m *meter) clear() {
 	if m.drawn {

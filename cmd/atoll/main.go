@@ -32,6 +32,7 @@ type cli struct {
 	List    listCmd    `cmd:"" help:"List documents in byte order of their keys."`
 	Import  importCmd  `cmd:"" help:"Import documents from NDJSON or a JSON array."`
 	Export  exportCmd  `cmd:"" help:"Export a keyspace as NDJSON, in order of keys."`
+	Media   mediaCmd   `cmd:"" help:"Store, fetch and delete objects: files of up to 4 GiB."`
 	Watch   watchCmd   `cmd:"" help:"Print the changes of a keyspace as they come."`
 	Status  statusCmd  `cmd:"" help:"Show the cluster as a node sees it."`
 	Drain   drainCmd   `cmd:"" help:"Take a region out of DNS answers."`

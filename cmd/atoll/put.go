@@ -99,6 +99,11 @@ func (r *remote) write(ctx context.Context, io *stdio, d document, c call) error
 		return err
 	}
 	defer resp.Body.Close()
+	return r.wrote(io, d, c.method, resp)
+}
+
+// wrote prints what an answer says of a change by method.
+func (r *remote) wrote(io *stdio, d document, method string, resp *http.Response) error {
 	out := written{
 		Key: d.Key, Did: "updated", ETag: unquote(resp.Header.Get("ETag")),
 		Session: resp.Header.Get("Atoll-Session"),
@@ -107,7 +112,7 @@ func (r *remote) write(ctx context.Context, io *stdio, d document, c call) error
 	if resp.StatusCode == http.StatusCreated {
 		out.Did = "created"
 	}
-	if c.method == http.MethodDelete {
+	if method == http.MethodDelete {
 		out.Did, out.ETag = "deleted", ""
 	}
 	if r.JSON {
