@@ -56,7 +56,7 @@ func (s *Server) getMedia(w *response, q *request) error {
 	if err != nil {
 		return err
 	}
-	if err := rangesOf(q); err != nil {
+	if err := plainRange(q); err != nil {
 		return err
 	}
 	o, err := s.media.Stat(q.Context(), atoll.Read{Keyspace: ks, Key: key, Session: session})
@@ -79,17 +79,6 @@ func (s *Server) getMedia(w *response, q *request) error {
 	content := &content9110{response: w}
 	http.ServeContent(content, q.Request, "", time.Time{}, content.watch(body))
 	return content.outcome(o)
-}
-
-// rangesOf refuses a request of absurdly many ranges, as RFC 9110, section 14.2,
-// allows: each of them may cost a chunk.
-func rangesOf(q *request) error {
-	values := q.Header.Values("Range")
-	if len(values) > 1 || len(values) == 1 && strings.Count(values[0], ",") >= MaxRanges {
-		return &statusError{atoll.Errorf(atoll.BadRequest, "too many ranges").
-			WithLimit("ranges", MaxRanges), http.StatusRequestedRangeNotSatisfiable}
-	}
-	return nil
 }
 
 // nothing is the body of an answer to HEAD.

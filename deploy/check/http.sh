@@ -78,6 +78,32 @@ refused 413 too-large -X PUT $doc "${json[@]}" --data-binary @large
 refused 413 too-large -X PUT $doc "${json[@]}" --data-binary "{\"a\":$(cat deep)}"
 says "refused with a problem: JSON, types, keyspaces, regions, durability, size and depth"
 
+# Parts of an object. cmd/atoll/testdata/ranges.txt has all cases, over HTTP/3 too.
+head -c 2500000 /dev/urandom >film
+film=$secure/v1/media/films/film
+equal 201 "$(ask -X PUT $film -T film -H 'Content-Type: video/mp4')" "upload"
+tag=$(header etag)
+equal "\"$(sha256sum film | cut -d' ' -f1)\"" "$tag" "the ETag of an object"
+part() { tail -c "+$(($1 + 1))" film | head -c "$2"; } # FROM BYTES
+for version in --http1.1 --http2; do
+	equal 206 "$(ask $version $film -r 1048570-1048585)" "$version: a range over the end of a chunk"
+	cmp body <(part 1048570 16)
+	equal "bytes 1048570-1048585/2500000" "$(header content-range)" "$version: Content-Range"
+	equal 206 "$(ask $version $film -r -1000000)" "$version: the last bytes"
+	cmp body <(part 1500000 1000000)
+	equal 206 "$(ask $version $film -r 0-9,2000000-2000009)" "$version: two ranges"
+	[[ "$(header content-type)" = multipart/byteranges\;* ]] || fail "$(cat head)"
+	equal 2 "$(grep -ac '^Content-Range: bytes ' body)" "$version: parts"
+	equal 416 "$(ask $version $film -r 2500000-)" "$version: beyond the end"
+	equal "bytes */2500000" "$(header content-range)" "$version: Content-Range of nothing"
+	equal 206 "$(ask $version $film -r 0-9 -H "If-Range: $tag")" "$version: If-Range"
+	equal 200 "$(ask $version $film -r 0-9 -H 'If-Range: "other"')" "$version: If-Range of another"
+	cmp body film
+	equal 304 "$(ask $version $film -H "If-None-Match: $tag")" "$version: not modified"
+	equal 412 "$(ask $version $film -H 'If-Match: "other"')" "$version: another one"
+done
+says "parts of an object, If-Range, 304 and 412 over HTTP/1.1 and 2"
+
 # A page on the internet must not reach a developer's world.
 equal 421 "$(ask $plain/readyz -H 'Host: evil.example.org')" "another Host"
 equal 421 "$(ask $secure/readyz -H 'Host: evil.example.org')" "another Host over TLS"
