@@ -51,8 +51,10 @@ fuzz: ## every fuzzer for FUZZTIME each; they are found, not listed
 bench: ## benchmarks; BENCH is a pattern
 	go test -run '^$$' -bench '$(BENCH)' -benchmem $(PKGS)
 
-soak: build ## real nodes among real faults for SOAK_TIME, then random worlds for BUDGET
+soak: build ## real nodes among real faults for SOAK_TIME, 1 GiB of media, kills, then random worlds for BUDGET
 	SOAK_TIME=$(SOAK_TIME) deploy/check/run deploy/e2e soak
+	MEDIA_MIB=1024 MEDIA_CLIENTS=50 deploy/check/run deploy/e2e media
+	MEDIA_KILL_ROUNDS=20 deploy/check/run deploy/e2e kill9-media
 	bin/atoll sim swarm --budget $(BUDGET)
 
 e2e: build ## whole stories against the binary: deploy/e2e/*.sh
