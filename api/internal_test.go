@@ -72,7 +72,7 @@ func TestStatuses(t *testing.T) {
 		atoll.TooLarge: 413, atoll.KeyTooLong: 414, atoll.UnsupportedMediaType: 415,
 		atoll.Unauthenticated: 401, atoll.Forbidden: 403, atoll.UnknownRegion: 404,
 		atoll.UnknownKeyspace: 404, atoll.NotFound: 404, atoll.PreconditionFailed: 412,
-		atoll.KindClash: 409, atoll.DurabilityImpossible: 409, atoll.RateLimited: 429,
+		atoll.KindClash: 409, atoll.AtBound: 409, atoll.NoRights: 503, atoll.DurabilityImpossible: 409, atoll.RateLimited: 429,
 		atoll.BehindSession: 503, atoll.DurabilityNotReached: 503, atoll.Fenced: 503,
 		atoll.ShuttingDown: 503, atoll.DiskFull: 507, atoll.Internal: 500, "novel": 500,
 		atoll.BadRequest: 400, atoll.BadJSON: 400, atoll.DuplicateKey: 400, atoll.BadKey: 400,

@@ -66,7 +66,7 @@ func documentRoutes() []route {
 	written := []atoll.Kind{
 		atoll.BadKey, atoll.KeyTooLong, atoll.BadJSON, atoll.DuplicateKey, atoll.TooLarge,
 		atoll.UnsupportedMediaType, atoll.UnknownKeyspace, atoll.PreconditionFailed, atoll.KindClash,
-		atoll.DurabilityImpossible, atoll.DurabilityNotReached, atoll.BehindSession, atoll.Fenced,
+		atoll.AtBound, atoll.NoRights, atoll.DurabilityImpossible, atoll.DurabilityNotReached, atoll.BehindSession, atoll.Fenced,
 		atoll.ShuttingDown, atoll.DiskFull,
 	}
 	done := []answer{

@@ -32,7 +32,7 @@ func (n *Node) peerDown(id atoll.NodeID) {
 func (n *Node) frame(from atoll.NodeID, t wire.Type, body []byte) {
 	switch t {
 	case wire.TypeDelta, wire.TypeAck, wire.TypeHeads, wire.TypeParts, wire.TypeClocks,
-		wire.TypeMarks, wire.TypeVow:
+		wire.TypeMarks, wire.TypeVow, wire.TypeClaim:
 	default:
 		return // of a later version
 	}

@@ -169,6 +169,13 @@ func (c *Core) lag(p *partition, from atoll.NodeID, due time.Time) {
 func (c *Core) wake() {
 	c.expire()
 	c.startPulls()
+	if c.unpark() {
+		return
+	}
+	if len(c.yields.left) > 0 {
+		c.yieldOn()
+		return
+	}
 	if c.staged = !c.staged && len(c.staging) > 0; c.staged {
 		c.applyStages()
 		return
@@ -216,7 +223,8 @@ func (c *Core) tidy() {
 }
 
 // dropResets removes, at the elected member, the reset entries of p that are
-// stable and spent, and notes whether any are left.
+// stable and spent, and the shares whose bound has gone; it notes whether any are
+// left.
 func (c *Core) dropResets(p *partition, elected bool) {
 	stable, closed := c.stable(p), elected && c.closed(p)
 	start := prefix(kindReset, p.Keyspace, p.Partition)
@@ -237,11 +245,14 @@ func (c *Core) dropResets(p *partition, elected bool) {
 			return
 		}
 		d := c.loadDoc(p, key)
-		if !d.Resets() {
+		if !d.Resets() && !d.Orphans() {
 			c.write(keyOf(kindReset, p.Keyspace, p.Partition, key), nil)
-		} else if closed {
+		} else if closed || elected && d.Orphans() {
 			c.mutate(Mutate{Keyspace: p.Keyspace, Key: key, Edit: func(e *crdt.Edit) error {
-				e.DropSpentResets(stable.Has, c.answers)
+				if closed {
+					e.DropSpentResets(stable.Has, c.answers)
+				}
+				e.DropOrphans(c.seen(p, key))
 				return nil
 			}})
 		}
@@ -275,8 +286,18 @@ func (c *Core) nextWake() time.Time {
 	if len(c.waits) > 0 && c.waits[0].deadline.Before(t) {
 		t = c.waits[0].deadline
 	}
-	if len(c.staging) > 0 || len(c.untidy) > 0 || len(c.sweep.parts) > 0 {
+	if len(c.staging)+len(c.untidy)+len(c.sweep.parts)+len(c.yields.left) > 0 {
 		t = c.now
+	}
+	for _, k := range c.parked {
+		if k.ready {
+			t = c.now
+		}
+		for _, due := range [...]time.Time{k.until, k.claim} {
+			if due.Before(t) {
+				t = due
+			}
+		}
 	}
 	if len(c.sessions) < MaxPulls {
 		for _, p := range c.lagging {

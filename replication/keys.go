@@ -15,13 +15,14 @@ import (
 //
 // so that a partition's documents lie together in byte order of their keys.
 const (
-	kindDoc    = 'd' // rest = key;            value = doc
-	kindGone   = 'g' // of the node: g, origin 8;    value = how far it is forgotten
-	kindIndex  = 'i' // rest = origin 8 seq 8; value = length-1, key: the run that begins here
-	kindMeta   = 'm' // no rest;               value = clock, cut, number of index entries
-	kindReset  = 'r' // rest = key;            no value: the document holds a reset entry
-	kindStaged = 's' // rest = key;            value = doc of a full pull on its way in
-	kindStage  = 't' // no rest;               value = state of that full pull
+	kindBounded = 'b' // rest = key;           no value: the document holds a bounded counter
+	kindDoc     = 'd' // rest = key;            value = doc
+	kindGone    = 'g' // of the node: g, origin 8;    value = how far it is forgotten
+	kindIndex   = 'i' // rest = origin 8 seq 8; value = length-1, key: the run that begins here
+	kindMeta    = 'm' // no rest;               value = clock, cut, number of index entries
+	kindReset   = 'r' // rest = key;            no value: the document holds a reset entry or an orphaned share
+	kindStaged  = 's' // rest = key;            value = doc of a full pull on its way in
+	kindStage   = 't' // no rest;               value = state of that full pull
 )
 
 // View reads a replica's durable state. Inside Step it shows every write of the

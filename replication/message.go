@@ -88,6 +88,16 @@ type Vow struct {
 	Clean  bool   // Closed: the sender has no document that names Origin
 }
 
+// Claim asks for rights to the bounded counter at Path, born under the dot Birth.
+// Who has them gives what is needed, or what it has, by a Delta.
+type Claim struct {
+	Address
+	Key   atoll.Key
+	Path  crdt.Path
+	Birth crdt.Dot
+	Need  uint64
+}
+
 // Pull asks for everything that is not in Clock. It opens a stream on which the
 // answer comes in order: Begin, Docs, End.
 type Pull struct {
@@ -122,6 +132,7 @@ func (Parts) message()  {}
 func (Clocks) message() {}
 func (Marks) message()  {}
 func (Vow) message()    {}
+func (Claim) message()  {}
 func (Pull) message()   {}
 func (Begin) message()  {}
 func (Doc) message()    {}

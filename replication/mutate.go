@@ -24,17 +24,27 @@ type Mutate struct {
 }
 
 func (c *Core) mutate(in Mutate) {
+	if err := c.attempt(in); err != nil && !c.park(in, err) {
+		c.out.Replies = append(c.out.Replies, Reply{ID: in.ID, Err: err})
+	}
+}
+
+// attempt carries a change out and sees to its Reply; an error is the caller's.
+func (c *Core) attempt(in Mutate) error {
 	r := Reply{ID: in.ID}
 	p, delta, err := c.edit(in, &r.Doc)
-	if err != nil || delta == nil {
-		r.Err = err
+	if err != nil {
+		return err
+	}
+	if delta == nil {
 		c.out.Replies = append(c.out.Replies, r)
-		return
+		return nil
 	}
 	r.Dots = delta.Dots
 	c.disseminate(p, delta, in.Level != atoll.Level{})
 	c.waitFor(&wait{id: in.ID, at: p, run: delta.Dots, level: in.Level, doc: r.Doc,
 		deadline: in.Deadline})
+	return nil
 }
 
 // edit carries a change out on this replica. It returns a nil delta when
@@ -72,6 +82,7 @@ func (c *Core) edit(in Mutate, doc *crdt.Doc) (*partition, *crdt.Delta, error) {
 	c.saveRun(p, delta.Dots, in.Key)
 	c.saveMeta(p)
 	c.touch(p)
+	c.stir(p, in.Key)
 	c.stats.Mutations++
 	c.out.Changes = append(c.out.Changes, Change{Address: p.Address, Key: in.Key, Doc: *doc})
 	return p, &delta, nil
@@ -189,6 +200,7 @@ func (c *Core) acknowledge(p *partition, r crdt.Run) {
 }
 
 func (c *Core) changed(p *partition, key atoll.Key, d crdt.Doc, conflict, del bool) {
+	c.stir(p, key)
 	c.out.Changes = append(c.out.Changes, Change{Address: p.Address, Key: key, Doc: d,
 		Remote: true, Conflict: conflict || del, DeleteEdit: del})
 }
@@ -201,7 +213,7 @@ func metDelta(before, after *crdt.Doc, d *crdt.Delta, seen func(crdt.Dot) bool) 
 		return false, false
 	}
 	if len(d.Adds) == 0 {
-		del = before.Visible() && !onlyResets(before, d)
+		del = before.Visible() && !onlyTidied(before, d)
 		return del, del
 	}
 	for _, x := range d.Drops {
@@ -212,19 +224,19 @@ func metDelta(before, after *crdt.Doc, d *crdt.Delta, seen func(crdt.Dot) bool) 
 	return false, false
 }
 
-// onlyResets reports whether d is the tidying of reset entries.
-func onlyResets(before *crdt.Doc, d *crdt.Delta) bool {
-	resets := false
+// onlyTidied reports whether d is the tidying of reset entries or of shares.
+func onlyTidied(before *crdt.Doc, d *crdt.Delta) bool {
+	tidied := false
 	for i := range before.Entries {
 		if _, found := slices.BinarySearchFunc(d.Drops, before.Entries[i].Dot,
 			crdt.Dot.Compare); found {
-			if before.Entries[i].Kind != crdt.ResetOf {
+			if k := before.Entries[i].Kind; k != crdt.ResetOf && k != crdt.Escrow {
 				return false
 			}
-			resets = true
+			tidied = true
 		}
 	}
-	return resets
+	return tidied
 }
 
 // fence stops this origin's writes: others hold dots that it never wrote.

@@ -12,8 +12,9 @@ import (
 // them: live is what was added minus what any operation removed; a counter is
 // the sum of the increments that no reset or deletion had seen.
 type oracle struct {
-	facts [testKeys][]fact
-	incs  []*increment
+	facts  [testKeys][]fact
+	incs   []*increment
+	orders []*order // that were carried out
 }
 
 // fact is one entry that was ever written, under the first dots of the delta
@@ -69,6 +70,7 @@ func (o *oracle) forget(lost func(crdt.Dot) bool) {
 			f.gone = slices.DeleteFunc(f.gone, lost)
 		}
 	}
+	o.orders = slices.DeleteFunc(o.orders, func(x *order) bool { return !x.acked && lost(x.dot) })
 	o.incs = slices.DeleteFunc(o.incs, func(n *increment) bool { return lost(n.dot) })
 	for _, n := range o.incs {
 		n.gone = slices.DeleteFunc(n.gone, lost)
@@ -201,16 +203,20 @@ func (w *world) verify() {
 			if got, _ := d.Counter(counterPath); got != w.oracle.sum(key) {
 				w.failf("node %d, key %s: counter %d, want %d", i, key, got, w.oracle.sum(key))
 			}
+			w.audit(i, &d)
 		}
 	}
 }
 
 // spent returns whether a document at r holds a reset entry that no counter row
-// needs: the elected member has to remove it.
+// needs, or a share without a bound: the elected member has to remove it.
 func (w *world) spent(r *replica) bool {
 	p := r.core.find(testAddress)
 	for k := range testKeys {
 		d := r.core.loadDoc(p, keyAt(k))
+		if d.Orphans() {
+			return true
+		}
 		if !d.Resets() {
 			continue
 		}

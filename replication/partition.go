@@ -26,7 +26,8 @@ type partition struct {
 
 	hashed  bool
 	entries int          // index entries
-	resets  bool         // may hold reset entries
+	resets  bool         // may hold reset entries or orphaned shares
+	bounded bool         // may hold bounded counters
 	tidied  atoll.Key    // where the next look at them begins
 	missing time.Time    // since when a peer is known to have more; zero: not
 	from    atoll.NodeID // that peer
@@ -77,12 +78,21 @@ func (c *Core) saveDoc(p *partition, key atoll.Key, d *crdt.Doc) {
 	} else {
 		c.write(k, d.Append(nil))
 	}
-	mark := keyOf(kindReset, p.Keyspace, p.Partition, key)
-	if d.Resets() {
-		p.resets = true
-		c.write(mark, []byte{})
-	} else if p.resets {
-		c.write(mark, nil)
+	c.mark(kindReset, p, key, &p.resets, d.Resets() || d.Orphans())
+	c.mark(kindBounded, p, key, &p.bounded, d.Bounded())
+}
+
+// mark stores whether a document is one of its kind; some says whether p may
+// hold such documents.
+func (c *Core) mark(kind byte, p *partition, key atoll.Key, some *bool, is bool) {
+	if *some = *some || is; !*some {
+		return
+	}
+	k := keyOf(kind, p.Keyspace, p.Partition, key)
+	if is {
+		c.write(k, []byte{})
+	} else {
+		c.write(k, nil)
 	}
 }
 
@@ -125,7 +135,7 @@ func (c *Core) recover() {
 		}
 		p.clock = clock
 		p.cut, rest, _ = crdt.DecodeClock(rest)
-		p.entries, p.resets = p.recoverEntries(rest), true
+		p.entries, p.resets, p.bounded = p.recoverEntries(rest), true, true
 	}
 	c.recoverGone()
 	for k, v := range c.view.Scan([]byte{kindStage}, []byte{kindStage + 1}) {

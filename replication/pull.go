@@ -239,6 +239,9 @@ func metJoin(before, after *crdt.Doc, had func(crdt.Dot) bool, news bool) bool {
 		}
 	}
 	for x := range after.Without(before) {
+		if x.Share() {
+			return false // a gift of rights, which leaves no existence cell
+		}
 		if x.Kind != crdt.Existence || x.Path != "" {
 			continue
 		}
@@ -249,7 +252,7 @@ func metJoin(before, after *crdt.Doc, had func(crdt.Dot) bool, news bool) bool {
 			return true // an edit of what had been deleted here
 		}
 	}
-	return here && known && (news && !before.Resets() || lost(before, after))
+	return here && known && (news && !before.Resets() && !before.Orphans() || lost(before, after))
 }
 
 // contest reports whether a change brought concurrent values together. While a
@@ -268,7 +271,7 @@ func contest(before, after *crdt.Doc) bool {
 // lost reports whether an entry that shows went.
 func lost(before, after *crdt.Doc) bool {
 	for x := range before.Without(after) {
-		if x.Kind != crdt.ResetOf && x.Kind != crdt.Expiry {
+		if x.Kind != crdt.ResetOf && x.Kind != crdt.Expiry && !x.Share() {
 			return true
 		}
 	}

@@ -99,6 +99,8 @@ type Core struct {
 	untidy    []*partition // that this round has not looked at yet
 	room      int          // of MaxStep, in this step
 	waits     deadlines
+	parked    []*parked // changes that wait for rights, the first to come first
+	yields    yielding
 	nextHeads time.Time
 	fenced    bool
 	expelled  bool
@@ -245,6 +247,8 @@ func (c *Core) Step(now time.Time, in Input) Output {
 		c.pullFailed(in.Session)
 	case Cut:
 		c.cutRun(in)
+	case Yield:
+		c.yield(in)
 	}
 	c.settle()
 	c.out.Wake = c.nextWake()
@@ -271,6 +275,8 @@ func (c *Core) receive(from atoll.NodeID, m Message) {
 		c.marks(m)
 	case Vow:
 		c.heardVow(c.peers[i], m)
+	case Claim:
+		c.claimed(c.peers[i], m)
 	}
 }
 

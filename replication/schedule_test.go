@@ -30,6 +30,7 @@ const (
 var (
 	testAddress = Address{testSpace, 0}
 	counterPath = crdt.Path("").Child("n")
+	stockPath   = crdt.Path("").Child("q")
 )
 
 // store is a replica's state: durable, and durable with the pending writes.
@@ -69,6 +70,8 @@ type world struct {
 	nodes  []*replica
 	net    []*packet
 	full   int // full pulls seen
+	orders map[uint64]*order
+	lastID uint64
 	calm   bool
 	fail   string
 	parted parted
@@ -81,6 +84,7 @@ func newWorld(seed uint64) *world {
 		odds:   weathers[seed%uint64(len(weathers))],
 		rng:    rand.New(rand.NewPCG(seed, 0x5eed)),
 		now:    time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
+		orders: make(map[uint64]*order), lastID: 1,
 	}
 	for i := range w.odds.nodes + w.rng.IntN(5-w.odds.nodes) {
 		region := atoll.Region("abcde"[i/2 : i/2+1])
@@ -133,9 +137,16 @@ func (w *world) step(i int, in Input) Output {
 			w.oracle.learn(&d.Delta)
 		}
 	}
+	w.replied(out.Replies)
 	if plant.Bug == plant.SendBeforeDurable {
 		w.emit(i, out)
 		out.Sends = nil
+	}
+	if plant.Bug == plant.EscrowSentBeforeDurable {
+		out.Sends = w.hurry(i, out.Sends)
+	}
+	if plant.Bug == plant.EscrowAckBeforeDurable {
+		w.acked(out.Replies)
 	}
 	if len(out.Writes)+len(out.Sends)+len(out.Pulls) > 0 {
 		r.pending = append(r.pending, out)
@@ -166,6 +177,7 @@ func (w *world) commit(i, n int) {
 		r.store.durable.Apply(out.Writes)
 	}
 	for _, out := range done {
+		w.acked(out.Replies)
 		w.emit(i, out)
 		for _, p := range out.Pulls {
 			w.net = append(w.net, &packet{from: i, to: w.index(p.To), run: r.run,

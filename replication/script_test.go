@@ -31,7 +31,8 @@ var rewriteScripts = flag.Bool("rewrite", false, "write what the scripts in test
 //	join N                 a new, empty member, connected to all
 //	restart N              a new process on what is durable
 //	up|down N M            a connection
-//	write N KEY VALUE [LEVEL [TIMEOUT]]   also: inc, delete
+//	write N KEY VALUE [LEVEL [TIMEOUT]]   also: inc, delete, bound (at VALUE)
+//	yield N                gives all rights of N away
 //	await N M|ORIGIN:SEQ [TIMEOUT]        until N has what M has now, or a dot
 //	flow                   lets all messages through, without time passing
 //	drop                   loses all messages
@@ -187,8 +188,11 @@ func (s *script) command(f []string) {
 		s.connect(s.node(args[0]), s.node(args[1]))
 	case "down":
 		s.disconnect(s.node(args[0]), s.node(args[1]))
-	case "write", "inc", "delete":
+	case "write", "inc", "bound", "delete":
 		s.change(f)
+	case "yield":
+		s.calls++
+		s.step(s.node(args[0]), Yield{ID: s.calls})
 	case "await":
 		s.await(s.node(args[0]), args[1], args[2])
 	case "flow":
@@ -398,14 +402,13 @@ func (s *script) change(f []string) {
 	case "delete":
 		rest = f[3:]
 		in.Edit = func(e *crdt.Edit) error { crdt.Delete(e); return nil }
-	case "inc":
+	case "inc", "bound":
 		by, err := strconv.ParseInt(f[3], 10, 64)
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		in.Edit = func(e *crdt.Edit) error {
-			return crdt.ApplyOps(e, []crdt.Op{{Kind: crdt.Inc, Path: counterPath, By: by}})
-		}
+		op := crdt.Op{Kind: crdt.OpKind(f[0]), Path: counterPath, By: by, Min: by}
+		in.Edit = func(e *crdt.Edit) error { return crdt.ApplyOps(e, []crdt.Op{op}) }
 	default:
 		tree, err := crdt.Parse([]byte(f[3]))
 		if err != nil {

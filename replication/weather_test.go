@@ -23,6 +23,7 @@ type weather struct {
 	slow    int  // messages of answers out of ten that have to wait
 	dawdle  int  // wakes out of ten that a full pull does not get once it is being applied
 	deletes int  // operations out of ten that only remove
+	trades  int  // writes out of ten that are on the bounded counter
 	counts  int  // of the others, out of ten: those on the counter
 	keep    int  // index entries that stay when all have passed them
 	whole   bool // a cut takes the whole index
@@ -35,12 +36,12 @@ type weather struct {
 var weathers = []weather{
 	{
 		write: 22, wake: 18, commit: 20, crash: 2, cut: 2, events: 120, nodes: 2, tick: 60,
-		lost: 1, doubled: 1, broken: 4, deletes: 1, counts: 4,
+		lost: 1, doubled: 1, broken: 4, deletes: 1, trades: 2, counts: 4,
 	},
 	// Deltas are lost and indexes are gone: much comes by full pulls.
 	{
 		write: 20, wake: 16, commit: 18, crash: 1, cut: 6, events: 120, nodes: 3, tick: 60,
-		lost: 6, broken: 4, deletes: 3, counts: 2, whole: true,
+		lost: 6, broken: 4, deletes: 3, trades: 2, counts: 2, whole: true,
 	},
 	// Processes end while answers are under way.
 	{
@@ -61,6 +62,11 @@ var weathers = []weather{
 	{
 		write: 20, wake: 18, commit: 20, crash: 1, cut: 1, events: 200, nodes: 3, tick: 200,
 		lost: 5, doubled: 2, broken: 6, deletes: 5, counts: 3, part: 4,
+	},
+	// Stock is sold out, while rights move and processes end.
+	{
+		write: 22, wake: 16, commit: 20, crash: 3, events: 160, nodes: 2, tick: 60,
+		lost: 2, doubled: 1, broken: 5, deletes: 1, counts: 2, trades: 9,
 	},
 }
 
@@ -148,6 +154,10 @@ type change struct {
 
 // write makes one random change of one document at node i.
 func (w *world) write(i int) {
+	if w.rng.IntN(10) < w.odds.trades {
+		w.trade(i)
+		return
+	}
 	key := keyAt(w.rng.IntN(testKeys))
 	var ch change
 	w.change(i, key, &ch, func(e *crdt.Edit) error {
@@ -173,6 +183,9 @@ func (w *world) delete(i int, key atoll.Key) {
 func (w *world) change(i int, key atoll.Key, ch *change, edit func(*crdt.Edit) error) {
 	out := w.step(i, Mutate{ID: 1, Keyspace: testSpace, Key: key, Edit: edit})
 	for _, reply := range out.Replies {
+		if reply.ID != 1 {
+			continue
+		}
 		dot := first(reply.Dots)
 		if ch.removes && dot.Seq > 0 {
 			w.oracle.reset(key, dot, w.nodes[i].core.seen(w.nodes[i].core.find(testAddress), key))

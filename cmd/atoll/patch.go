@@ -23,6 +23,7 @@ type patchCmd struct {
 	Unset  []string `sep:"none" placeholder:"/PATH" help:"Remove a field."`
 
 	Score   []string `sep:"none" placeholder:"/PATH/MEMBER=N" help:"Give a member of a sorted set a score."`
+	Bound   []string `sep:"none" placeholder:"/PATH=MIN" help:"Make a number one that never goes below MIN."`
 	Unscore []string `sep:"none" placeholder:"/PATH/MEMBER" help:"Remove a member of a sorted set."`
 }
 
@@ -32,6 +33,7 @@ type operation struct {
 	Path   string          `json:"path"`
 	By     json.RawMessage `json:"by,omitempty"`
 	Member *string         `json:"member,omitempty"`
+	Min    json.RawMessage `json:"min,omitempty"`
 	Value  json.RawMessage `json:"value,omitempty"`
 }
 
@@ -54,7 +56,7 @@ func (c *patchCmd) Run(ctx context.Context, io *stdio, parsed *kong.Context) err
 		body, err = readValue(io.in, c.Merge)
 	default:
 		return misuse("nothing to change: give a merge patch, or --inc, --add, --remove, --set, --unset, " +
-			"--score, --unscore")
+			"--score, --unscore, --bound")
 	}
 	if err != nil {
 		return err
@@ -80,7 +82,7 @@ func flagOrder(parsed *kong.Context) []string {
 func (c *patchCmd) operations(names []string) ([]operation, error) {
 	left := map[string][]string{
 		"inc": c.Inc, "add": c.Add, "remove": c.Remove, "set": c.Set, "unset": c.Unset,
-		"score": c.Score, "unscore": c.Unscore,
+		"score": c.Score, "unscore": c.Unscore, "bound": c.Bound,
 	}
 	var ops []operation
 	for _, name := range names {
@@ -125,16 +127,19 @@ func parseOperation(name, arg string) (operation, error) {
 // take reads what stands behind the path.
 func (op *operation) take(name, arg, value string) error {
 	text := json.RawMessage(value)
-	number := name == "inc" || name == "score"
+	number := name == "inc" || name == "score" || name == "bound"
 	if !json.Valid(text) && number {
 		return misuse("--%s %s: %q is not a number", name, arg, value)
 	}
 	if !json.Valid(text) {
 		text, _ = json.Marshal(value)
 	}
-	if name == "inc" {
+	switch name {
+	case "inc":
 		op.By = text
-	} else {
+	case "bound":
+		op.Min = text
+	default:
 		op.Value = text
 	}
 	return nil

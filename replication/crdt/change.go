@@ -19,6 +19,7 @@ func Size(d *Doc) (n int) { return d.live().size() }
 // be thrown away.
 func Put(e *Edit, t Tree) error {
 	before, replaced := e.live.size(), e.live.replaced()
+	e.spare(leaf{"", t})
 	sets := e.wipe()
 	e.Add("", Existence, replaced)
 	if err := e.write("", t, sets); err != nil {
@@ -101,6 +102,7 @@ func (p *patch) clear(at Path, blank bool) {
 }
 
 func (p *patch) apply() error {
+	p.e.spare(p.writes...)
 	sets := p.e.clear(p.cleared...)
 	for _, w := range p.writes {
 		if err := p.e.write(w.path, w.tree, sets); err != nil {
@@ -130,7 +132,8 @@ func (e *Edit) clear(paths ...Path) (sets []Path) {
 }
 
 // drop removes the entries of some, which come in order, that match. It leaves
-// counters to resetCounters, and returns the paths that had elements and those
+// counters to resetCounters, lets bounded counters be that a write moves, and
+// takes no share without its bound. It returns the paths that had elements and those
 // that have counter rows, in order.
 func (e *Edit) drop(some iter.Seq2[int, *Entry], match func(*Entry) bool) (sets, counters []Path) {
 	var gone []int
@@ -144,7 +147,7 @@ func (e *Edit) drop(some iter.Seq2[int, *Entry], match func(*Entry) bool) (sets,
 		switch {
 		case x.Kind == CounterOf:
 			counters = note(counters, x.Path)
-		case x.Kind == ResetOf || !match(x):
+		case x.Kind == ResetOf || e.keeps(x) || !match(x):
 		case x.Kind == Element:
 			sets = note(sets, x.Path)
 			gone = append(gone, i)
@@ -167,7 +170,8 @@ func (e *Edit) removeAll(some iter.Seq2[int, *Entry]) {
 
 // replaceable reports whether a write at x's path removes x.
 func (e *Entry) replaceable() bool {
-	return e.single() || e.Kind == Element || e.Kind == Existence && e.Path != ""
+	return e.single() || e.Kind == Element || e.Kind == Escrow ||
+		e.Kind == Existence && e.Path != ""
 }
 
 // single reports whether e holds a cell's one value, of which concurrent ones
@@ -197,6 +201,9 @@ func (e *Edit) write(p Path, t Tree, sets []Path) error {
 	}
 	if _, set := slices.BinarySearch(sets, p); set && isArray(t.text) && len(t.text) > len("[]") {
 		return e.writeSet(p, items(t.text))
+	}
+	if done, err := e.moved(p, t.text); done {
+		return err
 	}
 	kind := Register
 	if isNumber(t.text) && e.sorted(p) {

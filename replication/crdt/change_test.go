@@ -93,6 +93,11 @@ func cells(d *Doc) (all []string) {
 		ResetOf: "reset", Expiry: "expiry", Scored: "score"}
 	for _, x := range d.Entries {
 		s := names[x.Kind] + " " + x.Path.Pointer()
+		if x.isBound() {
+			s = "bound" + s
+		} else if x.Share() {
+			s = "share" + s
+		}
 		if x.single() || x.Kind == Element {
 			s += " " + string(x.Value)
 		}

@@ -43,7 +43,7 @@ func (e *Entry) visible() bool {
 	case Existence, Register, Element, CounterOf, Scored:
 		return true
 	}
-	return false
+	return e.isBound()
 }
 
 // Contested counts the values that concurrent writes left and that do not show:

@@ -41,6 +41,7 @@ const (
 	ResetOf   Kind = 5 // what a counter reset took, see Reset
 	Expiry    Kind = 6 // the document's deadline, see Deadline
 	Scored    Kind = 7 // one member of a sorted set; the value is its score, a JSON number
+	Escrow    Kind = 8 // the bound of a bounded counter, or one origin's share of it
 )
 
 // Entry is one live value of one cell under the dot that wrote it.

@@ -30,6 +30,7 @@ type Edit struct {
 	items  map[Dot]map[string]struct{} // of arrays that were searched, by register
 	seen   []Entry                     // as the edit began
 	boards map[Path]struct{}           // the sorted sets; nil until somebody asks
+	spared map[Path]Dot                // births of bounded counters that a write moves
 }
 
 // NewEdit begins an edit of seen, which it does not change. Its entries get the

@@ -261,7 +261,7 @@ func (s *entries) cell(p Path) cell {
 		to   *[]Entry
 	}{
 		{Existence, &c.existence}, {Register, &c.registers}, {CounterOf, &c.counters},
-		{Scored, &c.registers},
+		{Scored, &c.registers}, {Escrow, &c.bounds},
 	} {
 		for _, x := range s.at(p, k.kind) {
 			if x.shows() {

@@ -113,6 +113,7 @@ func TestLawJoin(t *testing.T) {
 		again := ab.clone()
 		again.join(ab)
 		again.join(b)
+		again.join(a) // nothing that was known is lost
 		same("idempotent", again, ab)
 		abc, bc, left := ab.clone(), b.clone(), a.clone()
 		abc.join(c)

@@ -46,6 +46,7 @@ func (e *Edit) apply(op *Op) error {
 		if op.Path == "" {
 			e.here() // an empty object has no other cell
 		}
+		e.spare(leaf{op.Path, op.Value})
 		return e.write(op.Path, op.Value, e.clear(op.Path))
 	case Unset:
 		e.unset(at)
@@ -54,6 +55,8 @@ func (e *Edit) apply(op *Op) error {
 		return e.score(at, op.Member, op.Value.JSON(nil))
 	case Unscore:
 		return e.unscore(at, op.Member)
+	case Bound:
+		return e.bound(at, op.Min)
 	}
 	return atoll.Errorf(atoll.BadRequest, "op %q is unknown", op.Kind)
 }
@@ -81,6 +84,8 @@ func (c *cell) typeName() string {
 		return "an object"
 	case c.isArray():
 		return "an array"
+	case len(c.bounds) > 0:
+		return "a bounded counter"
 	case len(c.counters) > 0:
 		return "a number"
 	}
@@ -114,6 +119,14 @@ func (e *Edit) resetAt(p Path) {
 // inc counts at a path that is a number or empty. A register there stays: the
 // number shows their sum.
 func (e *Edit) inc(at cell, by int64) error {
+	if len(at.bounds) > 0 {
+		b := at.bounds[0]
+		e.beside(at.path, e.live.near(at.path), func(x *Entry) bool {
+			return x.Kind != Escrow || x.born() != b.Dot
+		})
+		e.resetAt(at.path)
+		return e.take(e.live.account(&b), by)
+	}
 	if !at.empty() && !at.isNumber() {
 		return at.clash("a number that counts")
 	}

@@ -13,6 +13,7 @@ import (
 type cell struct {
 	path                                     Path
 	existence, registers, elements, counters []Entry
+	bounds                                   []Entry // of bounded counters; shares never show
 	below                                    []Entry
 }
 
@@ -28,8 +29,8 @@ func (d *Doc) shown() []Entry {
 	return d.Entries
 }
 
-// shows reports whether readers see anything of e. Reset entries, deadlines and
-// unknown kinds never show, nor does what a faulty peer wrote without a value.
+// shows reports whether readers see anything of e. Reset entries, deadlines, shares
+// and unknown kinds never show, nor does what a faulty peer wrote without a value.
 func (e *Entry) shows() bool {
 	switch e.Kind {
 	case Existence:
@@ -38,6 +39,8 @@ func (e *Entry) shows() bool {
 		return len(e.Value) > 0
 	case Scored:
 		return isNumber(e.Value)
+	case Escrow:
+		return e.isBound()
 	case CounterOf:
 		_, ok := decodeRow(e.Value)
 		return ok
@@ -56,7 +59,7 @@ func cellOf(p Path, es []Entry) cell {
 	if len(scores) > 0 {
 		c.registers = slices.Concat(c.registers, scores)
 	}
-	c.below = es
+	c.bounds, c.below = cut(es, p, Escrow)
 	return c
 }
 
@@ -104,7 +107,7 @@ func (c *cell) empty() bool { return !c.holdsValue() && !c.isObject() }
 
 // holdsValue reports whether c has a value of its own: not an object or nothing.
 func (c *cell) holdsValue() bool {
-	return len(c.registers)+len(c.elements)+len(c.counters) > 0
+	return len(c.registers)+len(c.elements)+len(c.counters)+len(c.bounds) > 0
 }
 
 // isArray reports whether c, which is one reading, shows as an array.
@@ -130,6 +133,9 @@ func (c *cell) holdsNumber() bool {
 func (c *cell) clashes() bool {
 	if c.isObject() {
 		return c.holdsValue()
+	}
+	if len(c.bounds) > 0 {
+		return len(c.registers)+len(c.elements)+len(c.counters)+len(c.bounds) > 1
 	}
 	if len(c.registers) == 0 {
 		return len(c.elements) > 0 && len(c.counters) > 0
@@ -163,6 +169,9 @@ func (c *cell) readings() []cell {
 	if len(counters) > 0 {
 		parts = append(parts, cell{path: c.path, counters: counters})
 	}
+	for i := range c.bounds { // each is a birth of its own
+		parts = append(parts, cell{path: c.path, bounds: c.bounds[i : i+1]})
+	}
 	slices.SortFunc(parts, func(a, b cell) int {
 		if a.lead().Later(b.lead()) {
 			return -1
@@ -175,7 +184,7 @@ func (c *cell) readings() []cell {
 // lead returns the entry that speaks for c against other readings: its latest.
 // The document's own existence cell is on no side.
 func (c *cell) lead() (win *Entry) {
-	all := [...][]Entry{c.existence, c.registers, c.elements, c.counters, c.below}
+	all := [...][]Entry{c.existence, c.registers, c.elements, c.counters, c.bounds, c.below}
 	for i, es := range all {
 		if i == 0 && c.path == "" {
 			continue

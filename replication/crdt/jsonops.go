@@ -25,6 +25,8 @@ const (
 
 	Score   OpKind = "score"   // make Member one of the sorted set at Path, with the score Value
 	Unscore OpKind = "unscore" // take Member out of the sorted set at Path
+
+	Bound OpKind = "bound" // make the number at Path one that Inc never takes below Min
 )
 
 // Op is one operation on a document.
@@ -34,6 +36,7 @@ type Op struct {
 	By     int64  // of Inc
 	Value  Tree   // of Add, Remove, Set and Score
 	Member string // of Score and Unscore
+	Min    int64  // of Bound
 }
 
 // ParseOps reads {"ops":[{"op":"inc","path":"/views","by":1},…]}. Paths are
@@ -191,6 +194,9 @@ func (p *parser) opMember(raw *rawOp) error {
 	case "by":
 		raw.By, err = p.integer(name)
 		return err
+	case "min":
+		raw.Min, err = p.integer(name)
+		return err
 	case "value":
 		cells := p.cells
 		p.deepest = 0
@@ -199,7 +205,7 @@ func (p *parser) opMember(raw *rawOp) error {
 		return err
 	}
 	return atoll.Errorf(atoll.BadRequest, "unknown member %q", name).
-		WithHint("members are op, path, by, member and value")
+		WithHint("members are op, path, by, member, min and value")
 }
 
 func (p *parser) string(name string) (string, error) {
@@ -238,6 +244,8 @@ func (k OpKind) needs() (must, may []string, ok bool) {
 		return []string{"member", "value"}, nil, true
 	case Unscore:
 		return []string{"member"}, nil, true
+	case Bound:
+		return []string{"min"}, nil, true
 	}
 	return nil, nil, false
 }
@@ -250,9 +258,9 @@ func (r *rawOp) check() error {
 		return wantOps("member \"op\" is missing")
 	case !known:
 		return atoll.Errorf(atoll.BadRequest, "op %q is unknown", r.Kind).
-			WithHint("operations are inc, add, remove, set, unset, score and unscore")
+			WithHint("operations are inc, add, remove, set, unset, score, unscore and bound")
 	}
-	for _, name := range [...]string{"by", "member", "value"} {
+	for _, name := range [...]string{"by", "member", "min", "value"} {
 		needed := slices.Contains(must, name)
 		if needed && !r.has[name] {
 			return atoll.Errorf(atoll.BadRequest, "%s needs a %q", r.Kind, name)

@@ -262,6 +262,8 @@ func writeOps(ops []Op) []byte {
 			b = op.Value.JSON(append(b, `,"value":`...))
 		case Unscore:
 			b = appendName(append(b, `,"member":`...), op.Member)
+		case Bound:
+			b = fmt.Appendf(b, `,"min":%d`, op.Min)
 		}
 		b = append(b, '}')
 	}

@@ -63,6 +63,24 @@ func parseDecimal(text []byte) (d decimal, ok bool) {
 	return d, true
 }
 
+// wholeNumber returns the number that the JSON text of a value is; whole is false
+// when it is not an integer of 64 bits, however written.
+func wholeNumber(text []byte) (n int64, whole bool) {
+	if n, err := strconv.ParseInt(string(text), 10, 64); err == nil {
+		return n, true
+	}
+	if !countable(text) {
+		return 0, false
+	}
+	d, ok := parseDecimal(text)
+	if !ok {
+		return 0, false
+	}
+	var rest big.Int
+	d.coef.QuoRem(&d.coef, power(d.scale), &rest)
+	return d.coef.Int64(), rest.Sign() == 0 && d.coef.IsInt64()
+}
+
 func power(n int) *big.Int {
 	return new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(n)), nil)
 }

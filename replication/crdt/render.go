@@ -3,6 +3,7 @@ package crdt
 import (
 	"iter"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/atolledge/atoll/replication/hlc"
@@ -79,6 +80,9 @@ func (r *renderer) reading(c *cell) {
 		}
 		n, _ := r.doc.Counter(c.path)
 		r.out = appendSum(r.out, text, n)
+	case len(c.bounds) > 0:
+		a := r.doc.live().account(&c.bounds[0])
+		r.out = strconv.AppendInt(r.out, a.Value(), 10)
 	case len(c.registers) > 0:
 		r.out = append(r.out, latest(c.registers).Value...)
 	default:

@@ -20,6 +20,7 @@ const (
 	TypeClocks Type = 6 // keyspace string, flags 1 (1: reply), list of (partition, clock)
 	TypeMarks  Type = 7 // origin 8, list of (address, seq)
 	TypeVow    Type = 8 // origin 8, layout 8, phase 1, sum 8, flags 1 (1: clean)
+	TypeClaim  Type = 9 // address, key string, path string, origin 8, seq, need
 
 	// On the stream of a pull: Pull asks, the others answer.
 	TypePull    Type = 16 // address, clock
@@ -77,6 +78,8 @@ func Append(b []byte, m replication.Message) (Type, []byte) {
 		b = binary.BigEndian.AppendUint64(b, uint64(m.Origin))
 		b = append(binary.BigEndian.AppendUint64(b, m.Layout), byte(m.Phase))
 		return TypeVow, append(binary.BigEndian.AppendUint64(b, m.Sum), flags(m.Clean, flagClean))
+	case replication.Claim:
+		return TypeClaim, appendClaim(b, m)
 	case replication.Pull:
 		return TypePull, m.Clock.Append(appendAddress(b, m.Address))
 	case replication.Begin:
@@ -86,6 +89,12 @@ func Append(b []byte, m replication.Message) (Type, []byte) {
 		return TypeDoc, appendDoc(b, m)
 	}
 	return TypeEnd, b
+}
+
+func appendClaim(b []byte, m replication.Claim) []byte {
+	b = appendString(appendString(appendAddress(b, m.Address), m.Key), m.Path)
+	b = binary.BigEndian.AppendUint64(b, uint64(m.Birth.Origin))
+	return binary.AppendUvarint(binary.AppendUvarint(b, m.Birth.Seq), m.Need)
 }
 
 func appendHeads(b []byte, m replication.Heads) []byte {
@@ -206,6 +215,8 @@ func (d *decoder) message(t Type) replication.Message {
 	case TypeVow:
 		return replication.Vow{Origin: atoll.Origin(d.uint64()), Layout: d.uint64(),
 			Phase: replication.Parting(d.byte()), Sum: d.uint64(), Clean: d.byte()&flagClean != 0}
+	case TypeClaim:
+		return d.claim()
 	case TypePull:
 		return replication.Pull{Address: d.address(), Clock: take(d, crdt.DecodeClock)}
 	case TypeBegin:
@@ -226,6 +237,17 @@ func (d *decoder) heads() replication.Message {
 	m.Heads = make([]replication.Head, d.count(9))
 	for i := range m.Heads {
 		m.Heads[i] = replication.Head{Keyspace: d.keyspace(), Hash: d.uint64()}
+	}
+	return m
+}
+
+func (d *decoder) claim() replication.Message {
+	m := replication.Claim{Address: d.address(), Key: atoll.Key(d.string()),
+		Path: crdt.Path(d.string())}
+	m.Birth = crdt.Dot{Origin: atoll.Origin(d.uint64()), Seq: d.uvarint()}
+	m.Need = d.uvarint()
+	if len(m.Key) == 0 || len(m.Key) > atoll.MaxKey || len(m.Path) > crdt.MaxPath {
+		d.bad = true
 	}
 	return m
 }

@@ -42,6 +42,8 @@ func samples() map[string]replication.Message {
 		"parts": replication.Parts{Keyspace: "stars", Hashes: []uint64{0, 1, 1<<64 - 1}},
 		"clocks": replication.Clocks{Keyspace: "stars", Reply: true,
 			Clocks: []replication.PartitionClock{{Partition: 0}, {Partition: 63, Clock: clock}}},
+		"claim": replication.Claim{Address: at, Key: "sirius", Path: crdt.Path("").Child("left"),
+			Birth: crdt.Dot{Origin: run.Origin, Seq: 301}, Need: 1 << 20},
 		"marks": replication.Marks{Origin: 0xab, Marks: []replication.Mark{{Address: at, Seq: 300}}},
 		"vow": replication.Vow{Origin: run.Origin, Layout: 1 << 62, Phase: replication.Closed,
 			Sum: 7, Clean: true},
@@ -80,7 +82,8 @@ func compareGolden(t *testing.T, name string, got []byte) {
 
 func TestGoldenMessages(t *testing.T) {
 	types := map[string]Type{"delta": 2, "ack": 3, "heads": 4, "parts": 5, "clocks": 6, "marks": 7, "vow": 8,
-		"pull": 16, "begin": 17, "doc": 19, "end": 20}
+		"claim": 9,
+		"pull":  16, "begin": 17, "doc": 19, "end": 20}
 	for name, m := range samples() {
 		b := frame(m)
 		compareGolden(t, name, b)

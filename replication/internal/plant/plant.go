@@ -8,30 +8,33 @@ type Variant int
 
 // The wrong rules, each found by fuzzing a model of the protocol.
 const (
-	None               Variant = iota
-	SplitDocument              // a pull answer splits a document's dots
-	GhostAsSeen                // a removed, unseen dot enters the clock
-	GhostNotAdopted            // a join forgets the source's ghosts
-	GhostIgnored               // a join adds what is a ghost here
-	NoFloor                    // the index answers although it was cut
-	FloorOwnCutsOnly           // dots that came by a full pull are not in cut
-	FullInPlace                // a full pull's dots enter the clock one by one
-	ResumeElsewhere            // a broken full pull goes on from another source
-	ServeWhileApplying         // a partition answers in the middle of a full pull
-	ResetRemovesRows           // a counter reset leaves no reset entry
-	ResetDroppedEarly          // a reset entry goes though a row still needs it
-	SendBeforeDurable          // the owner sends what a crash may still lose
-	TornCommit                 // clock and documents become durable apart
-	AnswerOutlivesRun          // a pull answer is used by the process after the asker's
-	ClosedByMax                // what a member wrote counts as here by its highest dot
-	ForgottenEarly             // an origin's holes close before all have promised
-	PrunedAlone                // an origin leaves a clock though others' documents name it
-	LapsedCounts               // a reset entry goes though it names a member that has lapsed
+	None                    Variant = iota
+	SplitDocument                   // a pull answer splits a document's dots
+	GhostAsSeen                     // a removed, unseen dot enters the clock
+	GhostNotAdopted                 // a join forgets the source's ghosts
+	GhostIgnored                    // a join adds what is a ghost here
+	NoFloor                         // the index answers although it was cut
+	FloorOwnCutsOnly                // dots that came by a full pull are not in cut
+	FullInPlace                     // a full pull's dots enter the clock one by one
+	ResumeElsewhere                 // a broken full pull goes on from another source
+	ServeWhileApplying              // a partition answers in the middle of a full pull
+	ResetRemovesRows                // a counter reset leaves no reset entry
+	ResetDroppedEarly               // a reset entry goes though a row still needs it
+	SendBeforeDurable               // the owner sends what a crash may still lose
+	TornCommit                      // clock and documents become durable apart
+	AnswerOutlivesRun               // a pull answer is used by the process after the asker's
+	ClosedByMax                     // what a member wrote counts as here by its highest dot
+	ForgottenEarly                  // an origin's holes close before all have promised
+	PrunedAlone                     // an origin leaves a clock though others' documents name it
+	LapsedCounts                    // a reset entry goes though it names a member that has lapsed
+	OrphanCleared                   // a write removes a share whose bound it has not seen
+	EscrowAckBeforeDurable          // who takes from a bounded counter hears of it too early
+	EscrowSentBeforeDurable         // a share is sent before it is durable
 )
 
 // Variants lists all of them but None.
 func Variants() []Variant {
-	all := make([]Variant, LapsedCounts)
+	all := make([]Variant, EscrowSentBeforeDurable)
 	for i := range all {
 		all[i] = Variant(i + 1)
 	}
@@ -43,5 +46,6 @@ func (v Variant) String() string {
 		"ghost-ignored", "no-floor", "floor-own-cuts-only", "full-in-place",
 		"resume-elsewhere", "serve-while-applying", "reset-removes-rows", "reset-dropped-early",
 		"send-before-durable", "torn-commit", "answer-outlives-run", "closed-by-max",
-		"forgotten-early", "pruned-alone", "lapsed-counts"}[v]
+		"forgotten-early", "pruned-alone", "lapsed-counts", "orphan-cleared",
+		"escrow-ack-before-durable", "escrow-sent-before-durable"}[v]
 }
