@@ -163,7 +163,7 @@ func (s *Server) route(q *request) (label string, serve handler, need guard.Role
 	}
 	if len(allow) == 0 {
 		return unrouted, nil, 0, atoll.Errorf(atoll.NotFound, "there is nothing at this path").
-			WithHint("GET /openapi.json describes all that there is")
+			WithHint("GET /openapi.json describes all that there is; /console/ is for people")
 	}
 	methods := strings.Join(allow, ", ")
 	return label, allowed(methods), 0, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"reflect"
 	"strings"
@@ -25,6 +26,10 @@ func loadConfig(path string, flags map[string]string, getenv func(string) string
 	c := defaultConfig()
 	if path != "" {
 		text, err := readLimited(path, maxConfig)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = misused(atoll.Errorf(atoll.NotFound, "there is no file %s", path).
+				WithHint("atoll config sample > " + path + " begins one"))
+		}
 		if err != nil {
 			return c, err
 		}

@@ -188,8 +188,9 @@ func (w *world) table(c *devCmd, set *sample.Set) string {
 	key, space := "hello", "notes"
 	if set != nil {
 		key, space = "hip-32349", set.Name
-		fmt.Fprintf(&b, "\n%d documents in keyspace %s: %s\n", set.Count, set.Name,
-			strings.SplitN(strings.TrimSpace(set.Attribution), "\n", 2)[0])
+		about, _, _ := strings.Cut(set.Attribution, "\n")
+		_, about, _ = strings.Cut(about, ": ") // the name of the file
+		fmt.Fprintf(&b, "\nkeyspace %s: %s\n", set.Name, about)
 	}
 	tokyo := w.hosts[len(w.hosts)-c.Nodes].addrs
 	fmt.Fprintf(&b, "\nthings to try in another terminal\n")

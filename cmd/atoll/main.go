@@ -74,7 +74,8 @@ func run(ctx context.Context, args []string) int {
 	app.Start.prepare()
 	parser, err := kong.New(app,
 		kong.Name("atoll"),
-		kong.Description("One binary that makes a region: documents, GeoDNS and cache that agree."),
+		kong.Description("One binary that makes a region: documents, GeoDNS and cache that agree.\n\n"+
+			"To try it: atoll dev --sample stars"),
 		kong.Vars{"api": defaultAPI},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
@@ -84,11 +85,38 @@ func run(ctx context.Context, args []string) int {
 		fmt.Fprintln(os.Stderr, "atoll: the command line is built wrongly:", err)
 		return exitFailed
 	}
-	parsed, err := parser.Parse(args)
+	if len(args) == 0 {
+		return bare(parser, os.Stderr)
+	}
+	parsed, err := parser.Parse(usual(args))
 	if err != nil {
 		return misparsed(os.Stderr, err)
 	}
 	return report(os.Stderr, parsed.Command(), parsed.Run())
+}
+
+// bare answers a command line with nothing on it: with all that could be.
+func bare(parser *kong.Kong, w io.Writer) int {
+	parser.Stdout = w
+	c, err := kong.Trace(parser, nil)
+	if err == nil {
+		err = c.PrintUsage(false)
+	}
+	if err != nil {
+		return misparsed(w, err)
+	}
+	return exitMisuse
+}
+
+// usual puts what people try at any command into the words of this one.
+func usual(args []string) []string {
+	switch args[0] {
+	case "help":
+		return append(args[1:len(args):len(args)], "--help")
+	case "--version":
+		return append([]string{"version"}, args[1:]...)
+	}
+	return args
 }
 
 // misparsed says what is wrong with a command line, and where its help is.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -280,8 +281,12 @@ func (p *parser) syntax(err error) error {
 		return atoll.Errorf(atoll.DuplicateKey, "%q occurs twice, again at byte %d",
 			s.JSONPointer, s.ByteOffset).WithHint("names in an object must differ")
 	case errors.As(err, &s):
-		return atoll.Errorf(atoll.BadJSON, "%v at byte %d, inside %q",
-			s.Err, s.ByteOffset, s.JSONPointer).Because(err)
+		where := fmt.Sprintf("at byte %d", s.ByteOffset)
+		if s.JSONPointer != "" {
+			where += fmt.Sprintf(", inside %q", s.JSONPointer)
+		}
+		return atoll.Errorf(atoll.BadJSON, "%v %s", s.Err, where).Because(err).
+			WithHint(`JSON has double quotes and no comments: {"text": "hi"}`)
 	default: // nothing but space: the decoder says io.EOF
 		return atoll.Errorf(atoll.BadJSON, "there is no JSON value").Because(err)
 	}

@@ -85,6 +85,9 @@ func TestParseRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, err := Parse([]byte(c.body))
 			wantError(t, err, c.kind, c.detail, c.limit)
+			if strings.Contains(err.Error(), `inside ""`) {
+				t.Errorf("%v: at the top it is inside nothing", err)
+			}
 		})
 	}
 }
