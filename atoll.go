@@ -248,6 +248,34 @@ type Cluster struct {
 	Self    NodeID
 	Regions []RegionView                   // in order of name
 	Clocks  map[Keyspace]map[Origin]uint64 // dots seen here; read only
+
+	Forgetting []Forgetting // origins that are being forgotten
+	CatchingUp CatchingUp
+	Refused    []Refused // by node, then by reason
+}
+
+// Forgetting says how far the cluster is in forgetting an origin.
+type Forgetting struct {
+	Origin  Origin
+	Node    NodeID
+	Phase   string   // promised, gathered, closed or pruned, at this node
+	Waiting []NodeID // who has not come as far, as far as is known
+	Done    bool     // nothing of it is left anywhere
+}
+
+// CatchingUp says how far this node is in taking whole partitions in. Partitions
+// is 0 when there is nothing to take.
+type CatchingUp struct {
+	Partitions       int    // that are left
+	Sources          int    // nodes that they come from
+	Documents, Bytes uint64 // taken in since the process began
+}
+
+// Refused counts messages of a node that could not be true and were not used.
+type Refused struct {
+	Node   NodeID
+	Reason string
+	Count  uint64
 }
 
 // The states of a region and of a node.
@@ -257,6 +285,7 @@ const (
 	StateDrained  = "drained"
 	StateStarting = "starting"
 	StateLeft     = "left"
+	StateLapsed   = "lapsed"
 )
 
 // RegionView is one region as this node sees it. Healthy regions are up and
@@ -282,6 +311,7 @@ type NodeView struct {
 	ID     NodeID
 	Origin Origin
 	Addr   string // peer address, host:port
+	Joined time.Time
 	State  string
 	RTT    time.Duration // 0 when not measured
 	Offset time.Duration // of its clock, ahead of the viewing node's; 0 when not measured

@@ -9,12 +9,40 @@ import (
 
 // cluster is what one node knows of the cluster.
 type cluster struct {
-	Cluster string       `json:"cluster"`
-	Self    self         `json:"self"`
-	Regions []regionView `json:"regions" doc:"in order of name"`
+	Cluster    string       `json:"cluster"`
+	Self       self         `json:"self"`
+	Regions    []regionView `json:"regions" doc:"in order of name"`
+	Forgetting []forgetting `json:"forgetting" doc:"origins that are being forgotten"`
+	CatchingUp catchingUp   `json:"catching_up" doc:"of the asked node"`
+	Refused    []refused    `json:"refused" doc:"what nodes said that could not be true"`
+
 	// Clocks: keyspace -> origin -> the highest sequence number below which
 	// nothing is missing.
 	Clocks map[string]map[string]uint64 `json:"clocks" doc:"keyspace, origin, dots known"`
+}
+
+// forgetting is how far the cluster is in forgetting an origin.
+type forgetting struct {
+	Origin  string   `json:"origin"`
+	Node    string   `json:"node"`
+	Phase   string   `json:"phase" doc:"promised, gathered, closed or pruned"`
+	Waiting []string `json:"waiting" doc:"nodes that have not come as far"`
+	Done    bool     `json:"done" doc:"nothing of it is left anywhere"`
+}
+
+// catchingUp is how far a node is in taking whole partitions in.
+type catchingUp struct {
+	Partitions int    `json:"partitions" doc:"that are left"`
+	Sources    int    `json:"sources" doc:"nodes that they come from"`
+	Documents  uint64 `json:"documents" doc:"taken in since the process began"`
+	Bytes      uint64 `json:"bytes"`
+}
+
+// refused counts what a node said and was not used.
+type refused struct {
+	Node   string `json:"node"`
+	Reason string `json:"reason"`
+	Count  uint64 `json:"count"`
 }
 
 type self struct {
@@ -42,6 +70,7 @@ type nodeView struct {
 	ID     string  `json:"id"`
 	Origin string  `json:"origin" doc:"16 hex digits: its data directory"`
 	Addr   string  `json:"addr" doc:"peer address"`
+	Joined stamp   `json:"joined"`
 	State  string  `json:"state"`
 	RTTMS  float64 `json:"rtt_ms" doc:"0 when not measured"`
 	Offset float64 `json:"offset_ms" doc:"of its clock, ahead of the answering node's; 0 when not measured"`
@@ -63,6 +92,19 @@ func newCluster(c atoll.Cluster) cluster {
 	for _, r := range c.Regions {
 		out.Regions = append(out.Regions, newRegion(r))
 	}
+	out.Forgetting, out.Refused = []forgetting{}, []refused{}
+	for _, f := range c.Forgetting {
+		x := forgetting{Origin: f.Origin.String(), Node: string(f.Node), Phase: f.Phase,
+			Waiting: []string{}, Done: f.Done}
+		for _, id := range f.Waiting {
+			x.Waiting = append(x.Waiting, string(id))
+		}
+		out.Forgetting = append(out.Forgetting, x)
+	}
+	for _, r := range c.Refused {
+		out.Refused = append(out.Refused, refused{string(r.Node), r.Reason, r.Count})
+	}
+	out.CatchingUp = catchingUp(c.CatchingUp)
 	for ks, clock := range c.Clocks {
 		origins := make(map[string]uint64, len(clock))
 		for o, n := range clock {
@@ -85,7 +127,7 @@ func newRegion(r atoll.RegionView) regionView {
 	}
 	for _, n := range r.Nodes {
 		out.Nodes = append(out.Nodes, nodeView{
-			ID: string(n.ID), Origin: n.Origin.String(), Addr: n.Addr, State: n.State,
+			ID: string(n.ID), Origin: n.Origin.String(), Addr: n.Addr, Joined: stamp(n.Joined), State: n.State,
 			RTTMS: milliseconds(n.RTT), Offset: milliseconds(n.Offset),
 			Behind: behind{n.Behind.Dots, milliseconds(n.Behind.Lag)},
 		})
@@ -170,6 +212,36 @@ func (s *Server) undrainRegion(w *response, q *request) error {
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// member is what is left, or forgotten.
+type member struct {
+	Node    string   `json:"node"`
+	Origins []string `json:"origins" doc:"16 hex digits each"`
+}
+
+func (q *request) node() atoll.NodeID {
+	return atoll.NodeID(q.vars["region"] + "/" + q.vars["name"])
+}
+
+func (s *Server) leaveNode(w *response, q *request) error {
+	if err := s.node.Leave(q.Context(), q.node()); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (s *Server) forgetNode(w *response, q *request) error {
+	gone, err := s.node.Forget(q.Context(), q.node())
+	if err != nil {
+		return err
+	}
+	out := member{Node: string(q.node())}
+	for _, o := range gone {
+		out.Origins = append(out.Origins, o.String())
+	}
+	return writeJSON(w, http.StatusOK, out)
 }
 
 func (s *Server) explainDNS(w *response, q *request) error {

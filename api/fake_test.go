@@ -348,3 +348,17 @@ func (f *fake) Undrain(_ context.Context, r atoll.Region) error {
 	delete(f.drained, r)
 	return nil
 }
+
+func (f *fake) Leave(_ context.Context, id atoll.NodeID) error {
+	if id != f.Self() {
+		return atoll.Errorf(atoll.BadRequest, "this is %s", f.Self())
+	}
+	return nil
+}
+
+func (f *fake) Forget(_ context.Context, id atoll.NodeID) ([]atoll.Origin, error) {
+	if id == f.Self() {
+		return nil, atoll.Errorf(atoll.PreconditionFailed, "%s is connected", id)
+	}
+	return []atoll.Origin{7}, nil
+}

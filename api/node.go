@@ -40,4 +40,9 @@ type Node interface {
 	// refused when no healthy region would remain, unless forced.
 	Drain(ctx context.Context, r atoll.Region, force bool) error
 	Undrain(ctx context.Context, r atoll.Region) error
+
+	// Leave takes the node itself out of the cluster, when others have all that it
+	// wrote; then its process ends. Forget takes out one that is gone, for good.
+	Leave(ctx context.Context, id atoll.NodeID) error
+	Forget(ctx context.Context, id atoll.NodeID) ([]atoll.Origin, error)
 }

@@ -183,6 +183,20 @@ func nodeRoutes() []route {
 			id: "undrainRegion", summary: "Let a region into DNS answers again",
 			answers: []answer{{204, "Undrained.", nil, nil}}, kinds: drained,
 		}},
+		{"POST", "/v1/nodes/{region}/{name}/leave", guard.Operator, (*Server).leaveNode, about{
+			id: "leaveNode", summary: "Take the asked node out of the cluster, when others have " +
+				"all that it wrote; its process ends",
+			answers: []answer{{204, "It has left.", nil, nil}},
+			kinds: []atoll.Kind{atoll.DurabilityNotReached, atoll.PreconditionFailed, atoll.Fenced,
+				atoll.ShuttingDown, atoll.DiskFull},
+		}},
+		{"POST", "/v1/nodes/{region}/{name}/forget", guard.Operator, (*Server).forgetNode, about{
+			id: "forgetNode", summary: "Take a node that is gone out of the cluster for good",
+			answers: []answer{{200, "What is being forgotten; GET /v1/cluster tells how far it is.",
+				nil, []content{{typeJSON, member{}}}}},
+			kinds: []atoll.Kind{atoll.NotFound, atoll.PreconditionFailed, atoll.Fenced,
+				atoll.ShuttingDown, atoll.DiskFull},
+		}},
 		{"GET", "/v1/explain/dns", guard.Reader, (*Server).explainDNS, about{
 			id: "explainDNS", summary: "Why DNS answers a client as it does",
 			query: []param{{"name", "the name asked for", "www.atoll.test"},

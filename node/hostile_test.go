@@ -246,7 +246,16 @@ func TestSilentPulls(t *testing.T) {
 	for part := range testSpace.Partitions() {
 		lies.Clocks = append(lies.Clocks, replication.PartitionClock{Partition: part, Clock: more})
 	}
-	typ, body := wire.Append(nil, lies)
+	var roster crdt.Clock // what a new node wants to hear of first
+	if err := s.node(0).loop.look(t.Context(), func(c *replication.Core) {
+		roster = c.Clock(replication.Address{Keyspace: rosterSpace})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	typ, body := wire.Append(nil, replication.Clocks{Keyspace: rosterSpace,
+		Clocks: []replication.PartitionClock{{Clock: roster}}})
+	g.Send("a/1", transport.Control, typ, body)
+	typ, body = wire.Append(nil, lies)
 	g.Send("a/1", transport.Control, typ, body)
 	eventually(t, "all sessions are taken", func() bool {
 		return asked.Load() >= replication.MaxPulls

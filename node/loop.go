@@ -132,6 +132,9 @@ func (l *loop) step(x input) {
 		l.log.Error("this node must not write any more", "why", out.Fenced)
 		l.live.Add([]replication.Write{store.Fence(l.origin())})
 	}
+	if out.Expelled {
+		l.live.Add([]replication.Write{store.Expel(l.origin())})
+	}
 	l.gathered = append(l.gathered, out)
 }
 

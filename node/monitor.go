@@ -36,6 +36,14 @@ type monitor struct {
 	verdicts map[atoll.Region]health.Verdict
 	mu       sync.Mutex
 	behind   []replication.Lag // of the members, as the core last said
+
+	farewells []replication.Farewell
+	progress  replication.Progress
+	refused   []replication.Refusal
+
+	absent   map[atoll.Origin]time.Duration // since when a member is not connected
+	catching bool                           // full pulls are under way
+	toldAt   time.Duration                  // when the log last said so
 	seen     map[atoll.Keyspace]map[atoll.Origin]uint64
 }
 
@@ -52,6 +60,7 @@ func newMonitor(n *Node) *monitor {
 		poked: make(chan struct{}, 1), heard: make(chan heard, 256),
 		retired:  make(map[atoll.Origin]bool),
 		verdicts: make(map[atoll.Region]health.Verdict),
+		absent:   make(map[atoll.Origin]time.Duration),
 	}
 	m.view.Store(&atoll.Cluster{Name: n.cfg.CA.Cluster, Self: n.cfg.Node})
 	return m
@@ -178,6 +187,10 @@ func (m *monitor) reload(ctx context.Context, ks atoll.Keyspace) {
 func (m *monitor) relayout(ctx context.Context) {
 	regions := map[atoll.Region]*health.Region{m.n.cfg.Node.Region(): new(m.n.region(m.n.cfg.Node))}
 	var layout replication.Layout
+	lapsed, forgotten := m.n.notes()
+	layout.Lapsed = slices.Sorted(maps.Keys(lapsed))
+	layout.Forgotten = slices.Sorted(maps.Keys(forgotten))
+	layout.Writers = m.n.writers()
 	for _, x := range m.n.membersNow() {
 		layout.Members = append(layout.Members,
 			replication.Member{Origin: x.Origin, Node: x.Node, Region: x.Region})
@@ -212,11 +225,14 @@ func (m *monitor) survey(ctx context.Context) {
 	if !m.enrolled {
 		m.enroll(ctx)
 	}
+	m.age(ctx)
+	m.catchUp(m.progress)
 	_ = m.n.loop.look(ctx, func(c *replication.Core) {
 		lags, stats, seen := c.Lags(m.n.cfg.Clock()), c.Stats(), c.Seen()
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.behind, m.seen = lags, seen
+		m.farewells, m.progress, m.refused = c.Farewells(), c.Progress(), c.Refusals()
 		m.metrics.stats.Store(&stats)
 	})
 }
@@ -290,7 +306,9 @@ func (m *monitor) judge() {
 func (m *monitor) publish() {
 	m.mu.Lock()
 	c := &atoll.Cluster{Name: m.n.cfg.CA.Cluster, Self: m.n.cfg.Node, Clocks: m.seen}
+	m.publishLife(c)
 	m.mu.Unlock()
+	lapsed, _ := m.n.notes()
 	views := make(map[atoll.Region]*atoll.RegionView)
 	m.n.roster.RLock()
 	drained := m.n.roster.drained
@@ -307,6 +325,9 @@ func (m *monitor) publish() {
 			views[x.Region] = v
 		}
 		node := m.node(x, connected[x.Node])
+		if _, ok := lapsed[x.Origin]; ok && node.State == atoll.StateDown {
+			node.State = atoll.StateLapsed
+		}
 		v.Nodes = append(v.Nodes, node)
 		if node.State == atoll.StateUp || v.State != atoll.StateUp {
 			v.Addresses = append(v.Addresses, x.Addresses...)
@@ -333,7 +354,7 @@ func (m *monitor) state(r atoll.Region, drained map[atoll.Region]bool) string {
 
 // node returns the view of one member.
 func (m *monitor) node(x member, connected bool) atoll.NodeView {
-	v := atoll.NodeView{ID: x.Node, Origin: x.Origin, Addr: x.Peer, State: atoll.StateDown}
+	v := atoll.NodeView{ID: x.Node, Origin: x.Origin, Addr: x.Peer, Joined: x.Joined, State: atoll.StateDown}
 	if x.Node == m.n.cfg.Node {
 		v.State = atoll.StateUp
 		return v

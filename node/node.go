@@ -8,6 +8,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -48,6 +49,8 @@ type Config struct {
 
 	ExplicitKeyspaces bool // a first write does not make a keyspace
 
+	Lapse time.Duration // how long a member may be away before nothing waits for it; 0: DefaultLapse
+
 	Clock   func() time.Time
 	Random  io.Reader // for origins: cryptographic
 	Rand    *rand.Rand
@@ -78,6 +81,11 @@ type Node struct {
 	fenced      atomic.Bool
 	certificate atomic.Pointer[tls.Certificate] // the one in use
 	retired     atomic.Bool
+	leaving     atomic.Bool
+	departed    atomic.Bool
+	expelled    atomic.Bool
+	left        chan struct{} // closed when the process is to end
+	leftOnce    sync.Once
 	stopping    atomic.Bool
 	chunkServer atomic.Pointer[chunkServer]
 
@@ -91,9 +99,11 @@ type Node struct {
 // New opens the node. It does not speak to anybody before Run. The node owns
 // cfg.Peer, also when New fails.
 func New(cfg Config) (*Node, error) {
+	cfg.Lapse = cmp.Or(cfg.Lapse, DefaultLapse)
 	n := &Node{
 		cfg: cfg, started: make(chan struct{}), greeted: make(chan atoll.NodeID, 64),
 		forwards: make(chan struct{}, maxForwards),
+		left:     make(chan struct{}),
 		changes:  make(chan replication.Change, 1024),
 		clocks:   clocks{begun: time.Now()},
 	}
@@ -272,6 +282,9 @@ func (n *Node) Retire() {
 func (n *Node) Ready() (reasons []string) {
 	if n.retired.Load() || n.stopping.Load() {
 		reasons = append(reasons, "the node is stopping")
+	}
+	if n.leaving.Load() || n.expelled.Load() {
+		reasons = append(reasons, "the node leaves the cluster")
 	}
 	select {
 	case <-n.started:

@@ -101,6 +101,9 @@ func (n *Node) release(out replication.Output) {
 	if out.Fenced != "" {
 		n.fenced.Store(true)
 	}
+	if out.Expelled {
+		n.expel()
+	}
 }
 
 func (n *Node) send(s replication.Send) {

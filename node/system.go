@@ -15,7 +15,7 @@ import (
 
 // The system's own keyspaces: replicated documents like any other.
 const (
-	rosterSpace   = atoll.Keyspace("_roster")   // origin -> member
+	rosterSpace   = replication.Roster          // origin -> member; see note, too
 	settingsSpace = atoll.Keyspace("_settings") // keyspace -> its settings
 	drainSpace    = atoll.Keyspace("_drain")    // region -> since when it is drained
 )
@@ -30,6 +30,7 @@ type member struct {
 	Peer      string       `json:"peer"`
 	Addresses []string     `json:"addresses"`
 	Left      bool         `json:"left"`
+	Joined    time.Time    `json:"joined"`
 }
 
 // roster is what the node knows of the members, itself included.
@@ -37,6 +38,8 @@ type roster struct {
 	sync.RWMutex
 	members []member // by origin; those that left too
 	drained map[atoll.Region]bool
+
+	lapsed, forgotten map[atoll.Origin]note // replaced, never changed
 }
 
 // settings are those of the keyspaces.
@@ -77,10 +80,19 @@ func (n *Node) loadRoster() {
 	n.roster.Lock() // first: of two loads the one that sees more must not end before the other
 	defer n.roster.Unlock()
 	var members []member
+	n.roster.lapsed = make(map[atoll.Origin]note)
+	n.roster.forgotten = make(map[atoll.Origin]note)
 	n.systemDocs(rosterSpace, func(key atoll.Key, body []byte) {
 		o, err := atoll.ParseOrigin(string(key))
+		if err != nil {
+			var x note
+			if json.Unmarshal(body, &x) == nil {
+				n.roster.loadNote(key, x)
+			}
+			return
+		}
 		m := member{Origin: o}
-		if err == nil && json.Unmarshal(body, &m) == nil && m.Node != "" {
+		if json.Unmarshal(body, &m) == nil && m.Node != "" {
 			members = append(members, m)
 		}
 	})
@@ -115,6 +127,13 @@ func (n *Node) loadDrains() {
 
 // putSystem writes a document of a system keyspace.
 func (n *Node) putSystem(ctx context.Context, ks atoll.Keyspace, key atoll.Key, v any) error {
+	return n.putSystemAt(ctx, ks, key, v, atoll.Level{}, 0)
+}
+
+// putSystemAt waits for a level, too, for so long.
+func (n *Node) putSystemAt(ctx context.Context, ks atoll.Keyspace, key atoll.Key, v any,
+	level atoll.Level, timeout time.Duration,
+) error {
 	body, err := json.Marshal(v)
 	if err != nil {
 		return atoll.Errorf(atoll.Internal, "encode a system document").Because(err)
@@ -124,15 +143,19 @@ func (n *Node) putSystem(ctx context.Context, ks atoll.Keyspace, key atoll.Key, 
 		return err
 	}
 	_, err = n.loop.call(ctx, mutation{Mutate: replication.Mutate{Keyspace: ks, Key: key,
+		Level: level, Deadline: n.cfg.Clock().Add(timeout),
 		Edit: func(e *crdt.Edit) error { return crdt.Put(e, tree) }}})
 	return err
 }
 
-// members returns those that have not left.
+// membersNow returns those that have not left and are not forgotten.
 func (n *Node) membersNow() []member {
 	n.roster.RLock()
 	defer n.roster.RUnlock()
-	return slices.DeleteFunc(slices.Clone(n.roster.members), func(m member) bool { return m.Left })
+	return slices.DeleteFunc(slices.Clone(n.roster.members), func(m member) bool {
+		_, forgotten := n.roster.forgotten[m.Origin]
+		return m.Left || forgotten
+	})
 }
 
 // regionOf returns the region of an origin, "" when the roster does not know it.
@@ -167,8 +190,13 @@ func (n *Node) enroll(ctx context.Context) error {
 		Origin: n.origin, Node: n.cfg.Node, Region: n.cfg.Node.Region(), Lat: n.cfg.Lat,
 		Lon: n.cfg.Lon, Peer: n.cfg.Advertise, Addresses: n.cfg.Addresses,
 	}
+	if _, forgotten := n.notes(); forgotten[n.origin] != (note{}) {
+		return errLeaving()
+	}
+	self.Joined = n.cfg.Clock().UTC().Truncate(time.Second)
 	for _, m := range n.membersNow() {
 		if m.Origin == n.origin {
+			self.Joined = m.Joined
 			a, _ := json.Marshal(m)
 			b, _ := json.Marshal(self)
 			if string(a) == string(b) {

@@ -22,6 +22,9 @@ func (n *Node) Write(ctx context.Context, w atoll.Write) (atoll.Written, error) 
 	if err := n.timely(); err != nil {
 		return atoll.Written{}, err
 	}
+	if n.leaving.Load() {
+		return atoll.Written{}, errLeaving()
+	}
 	change, err := parseChange(w)
 	if err != nil {
 		return atoll.Written{}, err

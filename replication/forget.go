@@ -44,9 +44,10 @@ func (p Parting) String() string {
 	return [...]string{"unknown", "promised", "gathered", "closed", "pruned"}[min(p, Pruned+1)%5]
 }
 
-// cleanEvery is how many rounds of heads lie between two looks for documents
-// that still name a closed origin.
-const cleanEvery = 30
+// maxPause is how many rounds of heads lie at most between two looks for documents
+// that still name a closed origin. Each look that finds one doubles the pause: a
+// document that nobody writes again keeps the origin in the clocks, and all else.
+const maxPause = 600
 
 // gone is an origin that is being forgotten.
 type gone struct {
@@ -63,6 +64,7 @@ type sweeper struct {
 	parts  []*partition
 	cursor atoll.Key // go on behind it in parts[0]
 	rounds int       // of heads until the next look
+	pause  int       // after the next look
 }
 
 // forgotten returns the record of an origin, nil when it is not being forgotten.
@@ -147,6 +149,7 @@ func (c *Core) forget(origins []atoll.Origin) {
 func (c *Core) shun() {
 	for _, q := range slices.Clone(c.peers) {
 		if c.forgotten(q.Origin) != nil {
+			c.dismiss(q)
 			c.peerDown(q.Node)
 		}
 	}
@@ -157,12 +160,17 @@ func (c *Core) shun() {
 	}
 }
 
+// dismiss tells a peer that it is forgotten. It looks into the roster itself.
+func (c *Core) dismiss(m Member) {
+	c.send(m.Node, Vow{Origin: m.Origin, Phase: Promised})
+}
+
 // reach notes a step, durably, and says so to all.
 func (c *Core) reach(g *gone, p Parting) {
 	g.phase = p
 	if p != Gathered { // that one is said anew by whoever restarts
 		c.write(goneKey(g.origin), []byte{byte(p)})
-		c.sweep.rounds = 0
+		c.sweep.rounds, c.sweep.pause = 0, 1
 	}
 	c.vow(g)
 }
@@ -185,6 +193,12 @@ func (c *Core) vowTo(q Member, g *gone) {
 
 // heardVow takes in how far a peer is.
 func (c *Core) heardVow(from Member, m Vow) {
+	if p := c.find(Address{Roster, 0}); m.Origin == c.self.Origin && p != nil && !c.expelled {
+		p.asked = true // believe the roster, not the peer
+		c.lag(p, from.Node, c.now)
+		c.startPulls()
+		return
+	}
 	if g := c.forgotten(m.Origin); g != nil {
 		g.heard[from.Origin] = m
 		c.advance(g)
@@ -363,7 +377,8 @@ func (c *Core) swept(g *gone) bool {
 
 // beginSweep starts a look at the documents, if some origin waits for one.
 func (c *Core) beginSweep() {
-	c.sweep = sweeper{rounds: cleanEvery}
+	pause := max(c.sweep.pause, 1)
+	c.sweep = sweeper{rounds: pause, pause: min(2*pause, maxPause)}
 	for _, g := range c.gone {
 		if g.phase == Closed && !g.clean {
 			g.dirty = false

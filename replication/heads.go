@@ -136,6 +136,10 @@ func (c *Core) clocks(from Member, m Clocks) {
 // learn takes a peer's clock in and notes what we miss of it.
 func (c *Core) learn(from Member, p *partition, k crdt.Clock) {
 	k = c.strip(p, k)
+	if why := c.suspect(p, from, k); why != "" {
+		c.refuse(from.Node, why)
+		return
+	}
 	if k.Max(c.self.Origin) > p.clock.Max(c.self.Origin) {
 		c.fence()
 	}

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"bytes"
+	"slices"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -58,6 +59,55 @@ func (r *report) behind(own crdt.Clock, now time.Time) (dots uint64, since time.
 		r.goal, r.since = own.Clone(), now
 	}
 	return dots, r.since
+}
+
+// Heirs returns the members that have reported all dots that this node wrote
+// in a keyspace, or in all for "".
+func (c *Core) Heirs(ks atoll.Keyspace) (all []atoll.Origin) {
+	for _, m := range c.members {
+		if m.Origin != c.self.Origin && !slices.ContainsFunc(c.spaces, func(s *space) bool {
+			return (ks == "" || s.name == ks) && c.lacks(m, s)
+		}) {
+			all = append(all, m.Origin)
+		}
+	}
+	return all
+}
+
+// lacks reports whether m has not reported all dots that this node wrote in s.
+func (c *Core) lacks(m Member, s *space) bool {
+	return slices.ContainsFunc(s.parts, func(p *partition) bool {
+		return !p.report(m.Origin).Covers(crdt.ClockOf(p.clock.Of(c.self.Origin)...))
+	})
+}
+
+// Progress says how far full pulls are.
+type Progress struct {
+	Partitions       int    // not done: their pulls are open, being applied or still due
+	Sources          int    // peers that are being pulled from
+	Documents, Bytes uint64 // that came in since the process began
+}
+
+// Progress returns how far full pulls are. Its Partitions are 0 while there is none.
+func (c *Core) Progress() Progress {
+	p := Progress{Documents: c.stats.StagedDocs, Bytes: c.stats.StagedBytes}
+	var from []atoll.Origin
+	full := false
+	for _, s := range c.sessions {
+		full = full || s.full
+		if !slices.Contains(from, s.from.Origin) {
+			from = append(from, s.from.Origin)
+		}
+	}
+	if full || len(c.staging) > 0 {
+		p.Partitions, p.Sources = len(c.lagging), len(from)
+		for _, q := range c.staging {
+			if q.missing.IsZero() {
+				p.Partitions++
+			}
+		}
+	}
+	return p
 }
 
 // Seen returns how many dots of each origin are here, by keyspace.

@@ -143,18 +143,27 @@ func (c *Core) weight(p *partition, n atoll.NodeID) uint64 {
 // apply takes a delta in that a peer passed on.
 func (c *Core) apply(from Member, m Delta) {
 	p, d := c.find(m.Address), &m.Delta
-	if p == nil || PartitionOf(p.Keyspace, d.Key) != p.Partition {
+	switch {
+	case p == nil:
+		return
+	case PartitionOf(p.Keyspace, d.Key) != p.Partition:
+		c.refuse(from.Node, Misplaced)
+		return
+	case d.Size() > MaxDelta:
+		c.refuse(from.Node, Oversized)
 		return
 	}
 	if d.Dots.Origin == c.self.Origin && !p.clock.HasRun(d.Dots) {
 		c.fence()
 		return
 	}
-	if c.settled(d.Dots.Origin) && !p.clock.HasRun(d.Dots) {
-		return // the members have agreed that this was never written
+	if why := c.suspicious(p, from, d.Dots); why != "" {
+		c.refuse(from.Node, why)
+		return
 	}
 	claimed := crdt.ClockOf(d.Dots)
 	if part := claimed.Intersect(p.clock); !part.Empty() && !part.HasRun(d.Dots) {
+		c.refuse(from.Node, Torn)
 		return // a delta is a unit: nobody has made one of which we hold a part
 	}
 	p.report(d.Dots.Origin).AddRun(d.Dots)

@@ -186,6 +186,11 @@ func (w *world) verify() {
 			continue
 		}
 		p := r.core.find(testAddress)
+		for _, x := range r.core.Refusals() {
+			if x.Reason != Retired { // what a forgotten node has still told to others
+				w.failf("node %d: an honest node is refused: %+v", i, x)
+			}
+		}
 		if got := indexed(r, p); len(got) != p.entries {
 			w.failf("node %d: %d index entries, counted %d", i, len(got), p.entries)
 		}

@@ -56,10 +56,26 @@ func (c *Core) startPulls() {
 			return true // came by itself, or its source is gone: heads will tell
 		}
 		if len(c.sessions) < MaxPulls {
-			c.openPull(p, c.peers[i])
+			c.openPull(p, c.source(p, c.peers[i]))
 		}
 		return false
 	})
+}
+
+// source returns the peer from whom to take p: known, who is known to have more,
+// or where nothing is here yet one of those who have as much, a different one for
+// each partition.
+func (c *Core) source(p *partition, known Member) Member {
+	if !p.clock.Empty() {
+		return known
+	}
+	best, all := known, *p.report(known.Origin)
+	for _, q := range c.peers {
+		if p.report(q.Origin).Covers(all) && c.weight(p, q.Node) > c.weight(p, best.Node) {
+			best = q
+		}
+	}
+	return best
 }
 
 func (c *Core) openPull(p *partition, from Member) {
@@ -121,6 +137,7 @@ func (c *Core) pullEvent(in PullEvent) {
 		c.pullBegin(s, m)
 	case Doc:
 		if !s.begun || !s.honest(&m) {
+			c.refuse(s.from.Node, Dishonest)
 			c.breakPull(s)
 		} else if s.full && plant.Bug == plant.FullInPlace {
 			for i := range m.Doc.Entries {
@@ -143,6 +160,11 @@ func (c *Core) pullBegin(s *session, m Begin) {
 		c.breakPull(s)
 		return
 	}
+	if why := c.suspect(s.p, s.from, c.strip(s.p, m.Clock)); why != "" {
+		c.refuse(s.from.Node, why)
+		c.breakPull(s)
+		return
+	}
 	c.learn(s.from, s.p, m.Clock)
 	s.begun, s.full, s.clock = true, m.Full, m.Clock
 	if s.full {
@@ -153,8 +175,12 @@ func (c *Core) pullBegin(s *session, m Begin) {
 
 func (c *Core) pullEnd(s *session) {
 	if !s.begun {
+		c.refuse(s.from.Node, Dishonest)
 		c.breakPull(s)
 		return
+	}
+	if !s.full && !s.p.clock.Covers(c.strip(s.p, s.clock)) {
+		c.refuse(s.from.Node, Unsent)
 	}
 	if s.full {
 		c.applyStage(s.p)

@@ -83,6 +83,7 @@ type Core struct {
 	peers     []Member       // connected, sorted by node
 	members   []Member       // of the layout, self included, sorted by origin
 	lapsed    []atoll.Origin // those of members for whom nobody waits, sorted
+	writers   []atoll.Origin // of the layout, sorted; nil: any
 	layoutSum uint64         // of members and of the forgotten
 	listed    bool           // the layout has this node
 	enrolled  bool           // and a peer has seen what this node wrote about itself
@@ -105,6 +106,7 @@ type Core struct {
 	fenced    bool
 	expelled  bool
 	stats     Stats
+	refusals  []Refusal // sorted by node, then by reason
 }
 
 // Stats counts what the core did since it was made.
@@ -112,6 +114,7 @@ type Stats struct {
 	Mutations, Applied, Duplicates uint64
 	Pulls, FullPulls, PulledDocs   uint64
 	Relayed                        uint64
+	StagedDocs, StagedBytes        uint64 // of full pulls, as they came in
 }
 
 // space is one keyspace.
@@ -202,6 +205,10 @@ type Layout struct {
 	Lapsed []atoll.Origin
 	// Forgotten are origins that an operator has taken out for good, see Parting.
 	Forgotten []atoll.Origin
+	// Writers are all origins that the roster names, also those that have left:
+	// what others claim to have written is taken in the roster only, until it names
+	// them. Nil where there is no roster.
+	Writers []atoll.Origin
 }
 
 func (Wake) input()       {}
@@ -306,6 +313,7 @@ func (c *Core) peer(n atoll.NodeID) int {
 func (c *Core) peerUp(m Member) {
 	c.peerDown(m.Node)
 	if c.forgotten(m.Origin) != nil {
+		c.dismiss(m)
 		return
 	}
 	i, _ := slices.BinarySearchFunc(c.peers, m.Node, func(m Member, n atoll.NodeID) int {
@@ -326,6 +334,7 @@ func (c *Core) layout(in Layout) {
 		return slices.Contains(in.Forgotten, m.Origin)
 	})
 	c.lapsed = slices.Sorted(slices.Values(in.Lapsed))
+	c.writers = slices.Sorted(slices.Values(in.Writers))
 	c.listed = slices.ContainsFunc(in.Members, func(m Member) bool {
 		return m.Origin == c.self.Origin
 	})

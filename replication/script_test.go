@@ -28,6 +28,7 @@ var rewriteScripts = flag.Bool("rewrite", false, "write what the scripts in test
 //	links N-M…             who speaks to whom from now on, as all nodes hear
 //	lapse N…               for whom nobody waits from now on
 //	forget N…              who is forgotten from now on, as all nodes hear
+//	roster N…              whom the roster names from now on
 //	join N                 a new, empty member, connected to all
 //	restart N              a new process on what is durable
 //	up|down N M            a connection
@@ -52,7 +53,7 @@ type script struct {
 	start   time.Time
 	members []Member
 
-	lapsed, forgotten []atoll.Origin
+	lapsed, forgotten, writers []atoll.Origin
 	links             []Link
 	liars             []atoll.NodeID // say only what the script makes them say
 }
@@ -184,6 +185,9 @@ func (s *script) command(f []string) {
 	case "forget":
 		s.forgotten = s.origins(f[1:])
 		s.layout(s.members)
+	case "roster":
+		s.writers = s.origins(f[1:])
+		s.layout(s.members)
 	case "up":
 		s.connect(s.node(args[0]), s.node(args[1]))
 	case "down":
@@ -240,7 +244,8 @@ func (s *script) join(name string) {
 
 // laid returns the layout as all nodes hear of it.
 func (s *script) laid() Layout {
-	return Layout{Members: s.members, Links: s.links, Lapsed: s.lapsed, Forgotten: s.forgotten}
+	return Layout{Members: s.members, Links: s.links, Lapsed: s.lapsed, Forgotten: s.forgotten,
+		Writers: s.writers}
 }
 
 // origins returns those of the nodes that are named.
@@ -537,6 +542,9 @@ func (s *script) show(n *scripted) {
 		if len(g.Waiting) > 0 {
 			text += fmt.Sprintf(" waits for %d", g.Waiting)
 		}
+	}
+	for _, r := range n.core.Refusals() {
+		text += fmt.Sprintf(" refused %s %s %d", r.Node, r.Reason, r.Count)
 	}
 	if n.core.Fenced() {
 		text += " fenced"

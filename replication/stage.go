@@ -67,6 +67,8 @@ func (c *Core) stageDoc(p *partition, m Doc) {
 		}
 	}
 	c.write(key, m.Doc.Append(nil))
+	c.stats.StagedDocs++
+	c.stats.StagedBytes += uint64(len(key) + len(c.out.Writes[len(c.out.Writes)-1].Value))
 }
 
 func (c *Core) applyStage(p *partition) {

@@ -1,6 +1,10 @@
 package main
 
-import "time"
+import (
+	"time"
+
+	"github.com/atolledge/atoll/node"
+)
 
 // config is the configuration of one node: what atoll start reads. The comments
 // of its fields are what people see: atoll config sample and --help print them.
@@ -166,6 +170,10 @@ type siteConfig struct {
 type limitsConfig struct {
 	// Free disk space below which writes are refused with 507.
 	DiskReserve byteSize `yaml:"disk_reserve"`
+
+	// How long a member may be away before the others wait for it no more. It
+	// comes back exact, only at the cost of a copy of everything.
+	Lapse duration `yaml:"lapse"`
 }
 
 type logConfig struct {
@@ -189,7 +197,7 @@ func defaultConfig() config {
 		Media: mediaConfig{
 			Memory: 64 << 20, Cached: 4 << 30, Sweep: duration(5 * time.Minute), Grace: duration(time.Hour),
 		},
-		Limits: limitsConfig{DiskReserve: 512 << 20},
+		Limits: limitsConfig{DiskReserve: 512 << 20, Lapse: duration(node.DefaultLapse)},
 		Log:    logConfig{Level: "info", Format: "text"},
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/atolledge/atoll"
 	"github.com/atolledge/atoll/api/guard"
@@ -41,11 +42,17 @@ func checkNames(c *config) *atoll.Error {
 		return wrong("region.lat", "%v is not within -90 and 90", c.Region.Lat)
 	case !(c.Region.Lon >= -180 && c.Region.Lon <= 180):
 		return wrong("region.lon", "%v is not within -180 and 180", c.Region.Lon)
+	case c.Limits.Lapse < duration(minLapse):
+		return wrong("limits.lapse", "%s is less than %s", time.Duration(c.Limits.Lapse), minLapse).
+			WithHint("who comes back after it costs a copy of everything")
 	case c.Data == "":
 		return wrong("data", "is empty").WithHint("name the data directory")
 	}
 	return checkAddresses(c.Region.Addresses)
 }
+
+// minLapse keeps a restart from looking like an absence.
+const minLapse = time.Minute
 
 // maxAddresses bounds the addresses of one node: more than a few fill DNS
 // answers, and the roster carries them.

@@ -104,7 +104,7 @@ func TestSettings(t *testing.T) {
 			text, want = "-1.5", -1.5
 		case s.key == "limits.disk_reserve", s.key == "media.memory", s.key == "media.cached":
 			text, want = "3MiB", byteSize(3<<20)
-		case s.key == "media.sweep", s.key == "media.grace":
+		case s.key == "media.sweep", s.key == "media.grace", s.key == "limits.lapse":
 			text, want = "90s", duration(90*time.Second)
 		}
 		c := defaultConfig()

@@ -295,3 +295,17 @@ func writeTest(w http.ResponseWriter, v any) {
 		panic(err)
 	}
 }
+
+func (w *fakeWorld) Leave(_ context.Context, id atoll.NodeID) error {
+	if id != w.Self() {
+		return atoll.Errorf(atoll.BadRequest, "this is %s", w.Self())
+	}
+	return nil
+}
+
+func (w *fakeWorld) Forget(_ context.Context, id atoll.NodeID) ([]atoll.Origin, error) {
+	if id == w.Self() {
+		return nil, atoll.Errorf(atoll.PreconditionFailed, "%s is connected", id)
+	}
+	return []atoll.Origin{7}, nil
+}

@@ -208,6 +208,27 @@ func (p passing) Undrain(ctx context.Context, r atoll.Region) error {
 	return n.Undrain(ctx, r)
 }
 
+// Leave goes to the node that is to leave: the world knows all of them.
+func (p passing) Leave(ctx context.Context, id atoll.NodeID) error {
+	_, running, err := p.w.find(string(id))
+	if err != nil {
+		return err
+	}
+	if running == nil {
+		return atoll.Errorf(atoll.PreconditionFailed, "%s does not run", id).
+			WithHint("a node that is gone is taken out with atoll node forget")
+	}
+	return running.node.Leave(ctx, id)
+}
+
+func (p passing) Forget(ctx context.Context, id atoll.NodeID) ([]atoll.Origin, error) {
+	n, err := p.node()
+	if err != nil {
+		return nil, err
+	}
+	return n.Forget(ctx, id)
+}
+
 // serveDev answers /v1/dev/: the links and the nodes of the world.
 func (w *world) serveDev(rw http.ResponseWriter, r *http.Request) {
 	var ask struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"text/tabwriter"
 
@@ -11,9 +12,11 @@ import (
 )
 
 type nodeCmd struct {
-	List  nodeListCmd  `cmd:"" default:"withargs" help:"List the nodes (default)."`
-	Kill  nodeKillCmd  `cmd:"" help:"Kill a node, or all of a region, at once."`
-	Start nodeStartCmd `cmd:"" help:"Start a killed node, or all of a region, from disk."`
+	List   nodeListCmd   `cmd:"" default:"withargs" help:"List the nodes (default)."`
+	Kill   nodeKillCmd   `cmd:"" help:"Kill a node, or all of a region, at once."`
+	Leave  nodeLeaveCmd  `cmd:"" help:"Take the asked node out of the cluster; it stops."`
+	Forget nodeForgetCmd `cmd:"" help:"Take a node that is gone out of the cluster for good."`
+	Start  nodeStartCmd  `cmd:"" help:"Start a killed node, or all of a region, from disk."`
 }
 
 type nodeListCmd struct{ remote }
@@ -108,4 +111,55 @@ func inRegion(nodes []devNode, region string) ([]string, error) {
 			WithHint("nodes here: " + strings.Join(known, ", "))
 	}
 	return ids, nil
+}
+
+type nodeLeaveCmd struct {
+	remote
+	Node string `arg:"" name:"region/n" help:"The node that --api names: tokyo/1."`
+}
+
+// Run has the asked node leave.
+func (c *nodeLeaveCmd) Run(ctx context.Context, std *stdio) error {
+	path, err := nodePath(c.Node, "leave")
+	if err != nil {
+		return err
+	}
+	if _, _, err := c.bytes(ctx, call{method: http.MethodPost, path: path}); err != nil {
+		return err
+	}
+	return c.say(std, map[string]string{"node": c.Node, "did": "left"}, c.Node+" has left")
+}
+
+type nodeForgetCmd struct {
+	remote
+	Node string `arg:"" name:"region/n" help:"A node that is down for ever, or lost its disk: tokyo/1."`
+}
+
+// Run has the cluster forget a node.
+func (c *nodeForgetCmd) Run(ctx context.Context, std *stdio) error {
+	path, err := nodePath(c.Node, "forget")
+	if err != nil {
+		return err
+	}
+	var gone struct{ Origins []string }
+	body, err := c.decode(ctx, call{method: http.MethodPost, path: path}, &gone)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		std.printf("%s\n", body)
+		return nil
+	}
+	std.printf("%s is being forgotten (%s): atoll status tells how far that is\n", c.Node,
+		strings.Join(gone.Origins, ", "))
+	return nil
+}
+
+// nodePath is the path of a call about a node.
+func nodePath(id, what string) (string, error) {
+	region, name, ok := strings.Cut(id, "/")
+	if !ok || region == "" || name == "" {
+		return "", misuse("%q is no node: write REGION/NAME, such as tokyo/1", id)
+	}
+	return "/v1/nodes/" + url.PathEscape(region) + "/" + url.PathEscape(name) + "/" + what, nil
 }

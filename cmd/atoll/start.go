@@ -55,12 +55,24 @@ func (c *startCmd) Run(ctx context.Context, std *stdio) error {
 			c.reload(h, &cfg, level, log)
 		case err := <-h.failed:
 			return errors.Join(err, h.close())
+		case <-h.node.Left():
+			if h.node.Departed() {
+				log.Info("left the cluster: stopping; the next start is that of a new, empty node")
+				h.retire()
+				return h.close()
+			}
+			return errors.Join(errForgotten(), h.close())
 		case <-ctx.Done():
 			log.Info("stopping: not ready any more, then requests under way end")
 			h.retire()
 			return h.close()
 		}
 	}
+}
+
+func errForgotten() error {
+	return atoll.Errorf(atoll.Fenced, "the cluster has forgotten this node").
+		WithHint("start it again: it drops what it holds and joins as a new, empty node")
 }
 
 // banner is what a person sees first.
@@ -94,6 +106,7 @@ func hostOf(c config, log *slog.Logger) (hostConfig, error) {
 	h.Node = atoll.NodeID(c.Region.Name + "/" + c.Name)
 	h.Lat, h.Lon = c.Region.Lat, c.Region.Lon
 	h.Dir, h.Reserve = c.Data, int64(c.Limits.DiskReserve)
+	h.Lapse = time.Duration(c.Limits.Lapse)
 	h.Advertise, h.Join = c.Advertise, c.Join
 	h.ExplicitKeyspaces = c.Keyspaces.Create == "explicit"
 	if h.Advertise == "" {

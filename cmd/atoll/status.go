@@ -17,6 +17,20 @@ type clusterView struct {
 	Cluster string
 	Self    struct{ Node, Region string }
 	Regions []regionView
+
+	Forgetting []struct {
+		Node, Origin, Phase string
+		Waiting             []string
+		Done                bool
+	}
+	CatchingUp struct {
+		Partitions, Sources int
+		Documents, Bytes    uint64
+	} `json:"catching_up"`
+	Refused []struct {
+		Node, Reason string
+		Count        uint64
+	}
 }
 
 type regionView struct {
@@ -72,7 +86,33 @@ func (v *clusterView) print(w io.Writer) error {
 			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", n.ID, n.Addr, n.State, n.rtt(v.Self.Node), n.behind())
 		}
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	v.printLife(w)
+	return nil
+}
+
+// printLife tells what is not everyday.
+func (v *clusterView) printLife(w io.Writer) {
+	if c := v.CatchingUp; c.Partitions > 0 {
+		fmt.Fprintf(w, "\n%s is catching up from %d node(s): %d partitions left; "+
+			"%d documents, %d bytes so far\n", v.Self.Node, c.Sources, c.Partitions, c.Documents, c.Bytes)
+	}
+	for _, f := range v.Forgetting {
+		switch {
+		case f.Done:
+			continue
+		case len(f.Waiting) == 0:
+			fmt.Fprintf(w, "\n%s (%s) is being forgotten: %s\n", f.Node, f.Origin, f.Phase)
+		default:
+			fmt.Fprintf(w, "\n%s (%s) is being forgotten: %s; waiting for %s\n", f.Node, f.Origin,
+				f.Phase, strings.Join(f.Waiting, ", "))
+		}
+	}
+	for _, r := range v.Refused {
+		fmt.Fprintf(w, "\n%s said what cannot be, %d times: %s\n", r.Node, r.Count, r.Reason)
+	}
 }
 
 // place writes coordinates as 38.9N 77.0W.

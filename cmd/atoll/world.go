@@ -192,8 +192,13 @@ func (w *world) open(h *devHost) error {
 	}
 	opened.run()
 	go func() {
-		if err := <-opened.failed; err != nil {
-			w.failed <- fmt.Errorf("%s: %w", h.id, err)
+		select {
+		case <-opened.node.Left(): // it stops, as its process would
+			_ = w.stop(string(h.id))
+		case err := <-opened.failed:
+			if err != nil {
+				w.failed <- fmt.Errorf("%s: %w", h.id, err)
+			}
 		}
 	}()
 	w.mu.Lock()
@@ -230,6 +235,18 @@ func (w *world) kill(id string) error {
 	h.host = nil
 	w.mu.Unlock()
 	return running.kill()
+}
+
+// stop ends a node that has left.
+func (w *world) stop(id string) error {
+	h, running, err := w.find(id)
+	if err != nil || running == nil {
+		return err
+	}
+	w.mu.Lock()
+	h.host = nil
+	w.mu.Unlock()
+	return running.close()
 }
 
 func (w *world) start(id string) error {

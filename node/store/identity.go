@@ -14,6 +14,7 @@ var (
 	keyOrigin      = []byte{0, 'o'}
 	keyIncarnation = []byte{0, 'i'}
 	keyFenced      = []byte{0, 'f'}
+	keyExpelled    = []byte{0, 'x'}
 )
 
 // Identity is what a data directory gives to the node that opens it.
@@ -24,7 +25,8 @@ type Identity struct {
 }
 
 // Begin notes a start of the node and returns who it is. A directory that is
-// new, or whose origin was fenced, gets a new origin from random.
+// new, or whose origin was fenced, gets a new origin from random; so does one
+// whose origin the cluster has forgotten, which begins empty.
 func (s *Store) Begin(random io.Reader) (Identity, error) {
 	v := s.Snapshot()
 	id := Identity{
@@ -32,9 +34,18 @@ func (s *Store) Begin(random io.Reader) (Identity, error) {
 		Incarnation: number(v, keyIncarnation) + 1,
 	}
 	fenced := number(v, keyFenced) == uint64(id.Origin)
+	expelled := id.Origin != 0 && number(v, keyExpelled) == uint64(id.Origin)
 	v.Close()
 	if err := v.Err(); err != nil {
 		return Identity{}, fmt.Errorf("store: %w", err)
+	}
+	if expelled {
+		// Broken off, it begins anew: the mark goes with the rest, and then there is
+		// no origin either.
+		if err := s.db.DropAll(); err != nil {
+			return Identity{}, fmt.Errorf("store: dropping what a forgotten origin held: %w", err)
+		}
+		id.Origin = 0
 	}
 	if id.Minted = id.Origin == 0 || fenced; id.Minted {
 		var b [8]byte
@@ -52,6 +63,11 @@ func (s *Store) Begin(random io.Reader) (Identity, error) {
 // Fence returns the write that makes the next Begin mint a new origin.
 func Fence(o atoll.Origin) replication.Write {
 	return replication.Write{Key: keyFenced, Value: binary.BigEndian.AppendUint64(nil, uint64(o))}
+}
+
+// Expel returns the write that makes the next Begin start empty.
+func Expel(o atoll.Origin) replication.Write {
+	return replication.Write{Key: keyExpelled, Value: binary.BigEndian.AppendUint64(nil, uint64(o))}
 }
 
 func number(v replication.View, key []byte) uint64 {
