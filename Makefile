@@ -15,7 +15,7 @@ BENCH    ?= .
 # The version of each tool is pinned here and nowhere else.
 STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build test check lint clients smoke fuzz bench soak e2e demo clean
+.PHONY: build test check lint clients smoke fuzz bench soak mutants e2e demo clean
 
 build: ## bin/atoll, stamped with its version
 	go build -trimpath -ldflags "$(LDFLAGS)" -o bin/atoll ./cmd/atoll

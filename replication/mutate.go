@@ -129,6 +129,9 @@ func (c *Core) fanOut(m Delta, but atoll.NodeID) {
 }
 
 func (c *Core) eager(to atoll.NodeID, m Delta) {
+	if i := c.peer(to); plant.Bug == plant.SentCountsAsThere && i >= 0 {
+		c.find(m.Address).report(c.peers[i].Origin).AddRun(m.Delta.Dots)
+	}
 	c.out.Sends = append(c.out.Sends, Send{To: to, Message: m, Eager: true})
 }
 
@@ -176,7 +179,8 @@ func (c *Core) apply(from Member, m Delta) {
 		c.passOn(m, from.Node)
 	}
 	seen := c.seen(p, d.Key)
-	if seen(crdt.Dot{Origin: d.Dots.Origin, Seq: d.Dots.First}) {
+	first := crdt.Dot{Origin: d.Dots.Origin, Seq: d.Dots.First}
+	if seen(first) && plant.Bug != plant.DuplicateApplied {
 		c.stats.Duplicates++
 		return
 	}
@@ -250,6 +254,9 @@ func onlyTidied(before *crdt.Doc, d *crdt.Delta) bool {
 
 // fence stops this origin's writes: others hold dots that it never wrote.
 func (c *Core) fence() {
+	if plant.Bug == plant.FenceIgnored {
+		return
+	}
 	if !c.fenced {
 		c.fenced = true
 		c.out.Fenced = errFenced().Error()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/atolledge/atoll"
 	"github.com/atolledge/atoll/replication/crdt"
+	"github.com/atolledge/atoll/replication/internal/plant"
 )
 
 // partition is this node's replica of one partition. Documents, ghosts and the
@@ -98,6 +99,9 @@ func (c *Core) mark(kind byte, p *partition, key atoll.Key, some *bool, is bool)
 
 // saveRun puts a run into the clock and its index entry into the store.
 func (c *Core) saveRun(p *partition, r crdt.Run, key atoll.Key) {
+	if plant.Bug == plant.OneDotOfRun {
+		r.Last = r.First
+	}
 	p.clock.AddRun(r)
 	p.hashed = false
 	p.entries++
@@ -176,7 +180,7 @@ func (p *partition) sum() uint64 {
 // seen reports whether d, a dot of key, is in the clock by which key is read:
 // behind the cursor of a full pull that is being applied the source's counts.
 func (c *Core) seen(p *partition, key atoll.Key) func(crdt.Dot) bool {
-	if p.stage.passed(key) {
+	if p.stage.passed(key) && plant.Bug != plant.CursorIgnored {
 		return c.orPruned(func(d crdt.Dot) bool { return p.clock.Has(d) || p.stage.clock.Has(d) })
 	}
 	return c.orPruned(p.clock.Has)
@@ -240,7 +244,9 @@ func (c *Core) truncate(p *partition) {
 		return
 	}
 	p.entries -= n
-	p.cut.Join(done)
+	if plant.Bug != plant.CutNotRaised {
+		p.cut.Join(done)
+	}
 	c.saveMeta(p)
 }
 
@@ -277,7 +283,9 @@ func (c *Core) cutRun(in Cut) {
 	n := len(c.out.Writes)
 	for run := range scanIndex(c.view, p.Keyspace, p.Partition, in.Run) {
 		p.entries--
-		p.cut.AddRun(run)
+		if plant.Bug != plant.CutNotRaised {
+			p.cut.AddRun(run)
+		}
 		c.write(indexKey(p.Keyspace, p.Partition,
 			crdt.Dot{Origin: run.Origin, Seq: run.First}), nil)
 	}

@@ -121,7 +121,9 @@ func (c *Core) pullFailed(id SessionID) {
 
 // breakPull ends a session whose answer cannot be used any further.
 func (c *Core) breakPull(s *session) {
-	if s.full {
+	if s.full && plant.Bug == plant.BrokenPullApplied {
+		c.applyStage(s.p)
+	} else if s.full {
 		c.discardStage(s.p)
 	}
 	c.endPull(s, retryPull)
@@ -167,6 +169,10 @@ func (c *Core) pullBegin(s *session, m Begin) {
 	}
 	c.learn(s.from, s.p, m.Clock)
 	s.begun, s.full, s.clock = true, m.Full, m.Clock
+	if plant.Bug == plant.HintsAsDots && !s.full {
+		s.p.clock.Join(m.Clock)
+		s.p.hashed = false
+	}
 	if s.full {
 		c.stats.FullPulls++
 		c.beginStage(s.p, m.Clock)

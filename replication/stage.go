@@ -41,7 +41,7 @@ func (g *stage) passed(key atoll.Key) bool {
 // bound to a process that is gone.
 func recoverStage(b []byte) *stage {
 	g := &stage{phase: discarding}
-	if len(b) > 0 && phase(b[0]) == applying {
+	if len(b) > 0 && (phase(b[0]) == applying || plant.Bug == plant.CollectingResumed) {
 		if clock, rest, err := crdt.DecodeClock(b[1:]); err == nil {
 			g.phase, g.clock, g.cursor = applying, clock, atoll.Key(rest)
 		}

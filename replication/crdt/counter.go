@@ -133,6 +133,9 @@ func less(a, b uint64) int64 {
 func (e *Edit) Inc(p Path, by int64) error {
 	origin := e.delta.Dots.Origin
 	row := Row{Birth: e.next}
+	if plant.Bug == plant.BirthReused {
+		row.Birth = 1
+	}
 	var own []int
 	for i, x := range e.live.at(p, CounterOf) {
 		if x.Dot.Origin == origin {

@@ -26,6 +26,7 @@ import (
 
 	"github.com/atolledge/atoll"
 	"github.com/atolledge/atoll/replication/hlc"
+	"github.com/atolledge/atoll/replication/internal/plant"
 )
 
 // Kind says how the entries of a cell are read together. A cell's identity is
@@ -72,6 +73,9 @@ func (e *Entry) compare(f *Entry) int {
 
 // Later reports whether e wins over f: the greater (time, origin).
 func (e *Entry) Later(f *Entry) bool {
+	if plant.Bug == plant.EarliestWins {
+		e, f = f, e
+	}
 	return cmp.Or(cmp.Compare(e.Time, f.Time), cmp.Compare(e.Dot.Origin, f.Dot.Origin),
 		cmp.Compare(e.Dot.Seq, f.Dot.Seq)) > 0
 }

@@ -119,6 +119,9 @@ func (d *Doc) Apply(x *Delta, has func(Dot) bool) {
 	if len(x.Drops) > 0 {
 		gone = func(e *Entry) bool { return among(x.Drops, e.Dot) && has(e.Dot) }
 		unseen := slices.DeleteFunc(slices.Clone(x.Drops), has)
+		if plant.Bug == plant.GhostForgotten {
+			unseen = nil
+		}
 		ghosts = mergeDots(d.Ghosts, unseen)
 	}
 	adds := slices.Clone(x.Adds)
@@ -136,7 +139,7 @@ func (d *Doc) Apply(x *Delta, has func(Dot) bool) {
 func (d *Doc) Join(r *Doc, theirs *Clock, has, will func(Dot) bool) {
 	dead := make(map[Dot]struct{})
 	for x := range d.Without(r) {
-		if theirs.Has(x.Dot) || among(r.Ghosts, x.Dot) {
+		if theirs.Has(x.Dot) || among(r.Ghosts, x.Dot) || plant.Bug == plant.JoinDropsUnseen {
 			dead[x.Dot] = struct{}{}
 		}
 	}

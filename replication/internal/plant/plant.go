@@ -42,6 +42,9 @@ func Variants() []Variant {
 }
 
 func (v Variant) String() string {
+	if v >= GhostForgotten {
+		return v.outside()
+	}
 	return [...]string{"none", "split-document", "ghost-as-seen", "ghost-not-adopted",
 		"ghost-ignored", "no-floor", "floor-own-cuts-only", "full-in-place",
 		"resume-elsewhere", "serve-while-applying", "reset-removes-rows", "reset-dropped-early",
