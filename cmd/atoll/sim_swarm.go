@@ -67,6 +67,13 @@ func (c *simSwarmCmd) seeds() (first, last uint64, err error) {
 	return first, last, nil
 }
 
+// maxShrunk is how many failing seeds of a swarm are made small: the first tell
+// the most. rareAfter is after how many seeds everything rare must have happened.
+const (
+	maxShrunk = 5
+	rareAfter = 2000
+)
+
 // swarm adds the runs of a swarm up, in order of seeds.
 type swarm struct {
 	std   *stdio
@@ -81,6 +88,7 @@ type swarm struct {
 	nodes                int
 	events               uint64
 	virtual              time.Duration
+	rare                 sim.Rarities
 	err                  error // of writing a failing seed
 }
 
@@ -90,6 +98,7 @@ func (s *swarm) add(r *sim.Result) {
 	s.writes += r.Writes
 	s.events += r.Events
 	s.virtual += r.Virtual
+	s.rare.Add(&r.Rare)
 	_, _ = s.trace.WriteString(r.Trace)
 	s.bar.draw("%d seeds, %d failed", s.runs, s.failed)
 	if r.OK {
@@ -97,6 +106,10 @@ func (s *swarm) add(r *sim.Result) {
 	}
 	s.failed++
 	s.bar.clear()
+	whole := len(r.Plan.Faults)
+	if s.failed <= maxShrunk {
+		_, r = sim.Shrink(r.Plan)
+	}
 	path := filepath.Join(s.out, fmt.Sprintf("atoll-sim-%d.json", r.Plan.Seed))
 	if err := os.WriteFile(path, r.Repro(readVersion().Version).JSON(), 0o644); err != nil {
 		s.err = cmp.Or(s.err, err)
@@ -105,7 +118,8 @@ func (s *swarm) add(r *sim.Result) {
 		_ = json.NewEncoder(s.std.out).Encode(ran{Result: r}.report())
 		return
 	}
-	s.std.printf("seed %d: %s\n  replay: atoll sim replay %s\n", r.Plan.Seed, r.Violations[0], path)
+	s.std.printf("seed %d: %s\n  %d of %d faults are left; replay: atoll sim replay %s\n",
+		r.Plan.Seed, r.Violations[0], len(r.Plan.Faults), whole, path)
 }
 
 // end prints the sums and returns what went wrong.
@@ -113,13 +127,17 @@ func (s *swarm) end() error {
 	s.bar.clear()
 	real := time.Since(s.start)
 	word := "ok"
-	if s.failed > 0 {
+	missing := s.rare.Missing()
+	if s.runs < rareAfter {
+		missing = nil
+	}
+	if s.failed+len(missing) > 0 {
 		word = "FAIL"
 	}
 	trace := fmt.Sprintf("%016x", s.trace.Sum64())
 	if s.json {
 		_ = json.NewEncoder(s.std.out).Encode(map[string]any{
-			"ok": s.failed == 0, "first_seed": s.first, "seeds": s.runs, "failed": s.failed,
+			"ok": word == "ok", "never_happened": append([]string{}, missing...), "first_seed": s.first, "seeds": s.runs, "failed": s.failed,
 			"trace": trace, "nodes": s.nodes, "events": s.events, "virtual_ms": millis(s.virtual),
 			"real_ms": millis(real), "writes": s.writes,
 		})
@@ -133,6 +151,10 @@ func (s *swarm) end() error {
 	}
 	if s.failed > 0 {
 		return fmt.Errorf("%d of %d seeds failed", s.failed, s.runs)
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("in %d seeds it never happened that %s: the swarm does not look where it should",
+			s.runs, strings.Join(missing, ", or "))
 	}
 	return nil
 }
