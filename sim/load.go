@@ -104,7 +104,7 @@ func refused(name string, err error) error {
 	if unknown, ok := errors.AsType[*yaml.UnknownFieldError](err); ok {
 		t := unknown.GetToken()
 		return bad("%s line %d: unknown key %q", name, t.Position.Line, t.Value).
-			WithHint("atoll sim list --show NAME prints a scenario with its keys")
+			WithHint("atoll sim list --show every-key prints all keys of a scenario")
 	}
 	if e, ok := errors.AsType[yaml.Error](err); ok && e.GetToken() != nil {
 		t := e.GetToken()

@@ -212,7 +212,7 @@ func TestRandomProcess(t *testing.T) {
 }
 
 func TestBuiltins(t *testing.T) {
-	if got := Names(); !slices.Equal(got, []string{"flaky-sea", "island-lost", "split-brain"}) {
+	if got := Names(); !slices.Equal(got, []string{"every-key", "flaky-sea", "island-lost", "split-brain"}) {
 		t.Fatalf("built in are %v", got)
 	}
 	for _, name := range Names() {

@@ -1,8 +1,10 @@
 package validate
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/atolledge/atoll/sim"
 )
@@ -43,9 +45,12 @@ func newCoreRun(s *sim.Scenario, overlay [][]int) (*coreRun, error) {
 
 func (c *coreRun) knows(figure string) bool { return slices.Contains(coreFigures(), figure) }
 
-func (c *coreRun) measure(figure string, beside *syncStudy) (value, error) {
+func (c *coreRun) measure(ctx context.Context, figure string, beside *syncStudy) (value, error) {
 	if c.result == nil {
-		c.result = sim.Run(c.plan, nil)
+		c.result = sim.Run(c.plan, func(time.Duration) bool { return ctx.Err() == nil })
+	}
+	if c.result == nil {
+		return value{}, ctx.Err()
 	}
 	r := c.result
 	if !r.OK {

@@ -1,6 +1,7 @@
 package validate
 
 import (
+	"context"
 	"fmt"
 	"math/bits"
 	"slices"
@@ -56,9 +57,12 @@ func (p *Push) model(trials int) (model, error) { return &push{*p, trials}, chec
 
 func (p *push) knows(figure string) error { return unknownFigure(figure, []string{"rounds"}) }
 
-func (p *push) measure(figures []string) ([]value, error) {
+func (p *push) measure(ctx context.Context, figures []string) ([]value, error) {
 	d, rounds := newDice(1), uint64(0)
 	for range p.trials {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		knows := make([]bool, p.Sites)
 		knowing := []int{0}
 		for knows[0] = true; len(knowing) < p.Sites; rounds++ {
@@ -91,9 +95,12 @@ func (r *rumor) knows(figure string) error {
 	return unknownFigure(figure, []string{"residue", "traffic", "t-last", "ln(1/residue) / traffic"})
 }
 
-func (r *rumor) measure(figures []string) (values []value, err error) {
+func (r *rumor) measure(ctx context.Context, figures []string) (values []value, err error) {
 	d := newDice(1)
 	for range r.trials {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		r.spread(d)
 	}
 	sites := uint64(r.Sites) * uint64(r.trials)

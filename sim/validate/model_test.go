@@ -1,6 +1,7 @@
 package validate
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -20,7 +21,7 @@ func measured(t testing.TB, m model, err error, figures ...string) (out []string
 			t.Fatal(err)
 		}
 	}
-	values, err := m.measure(figures)
+	values, err := m.measure(context.Background(), figures)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +59,7 @@ func TestStrictQuorum(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := m.measure([]string{fmt.Sprintf("fresh R=%d W=%d t=0", r, w)})
+		got, err := m.measure(context.Background(), []string{fmt.Sprintf("fresh R=%d W=%d t=0", r, w)})
 		if err != nil || got[0].String() != "100%" {
 			t.Fatalf("N=%d R=%d W=%d: %v fresh, %v", n, r, w, got, err)
 		}

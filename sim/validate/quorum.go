@@ -1,6 +1,7 @@
 package validate
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
@@ -9,6 +10,9 @@ import (
 
 // MaxReplicas is the most replicas of a quorum study.
 const MaxReplicas = 64
+
+// lookEvery is after how many short trials a model looks whether to go on.
+const lookEvery = 4096
 
 // Quorum is the WARS model of reads and writes that wait for some replicas of
 // all: a write reaches a replica after W and its answer comes back after A, a
@@ -114,7 +118,7 @@ func (m *quorum) knows(figure string) error {
 }
 
 // measure takes all figures off the same operations.
-func (m *quorum) measure(figures []string) (values []value, err error) {
+func (m *quorum) measure(ctx context.Context, figures []string) (values []value, err error) {
 	gauges := make([]gauge, len(figures))
 	for i, f := range figures {
 		if gauges[i].asked, err = m.ask(f); err != nil {
@@ -127,7 +131,10 @@ func (m *quorum) measure(figures []string) (values []value, err error) {
 		gauges[i].tail = newTail(samples, gauges[i].ppm)
 	}
 	o := m.newOperation()
-	for range m.trials {
+	for i := range m.trials {
+		if i%lookEvery == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		o.throw()
 		for i := range gauges {
 			gauges[i].add(o)

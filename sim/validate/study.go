@@ -9,6 +9,7 @@
 package validate
 
 import (
+	"context"
 	"embed"
 	"fmt"
 	"slices"
@@ -79,10 +80,11 @@ type Row struct {
 	OK                   bool
 }
 
-// model measures figures, of which it can say beforehand that it knows them.
+// model measures figures, of which it can say beforehand that it knows them. It
+// breaks off soon after ctx is done.
 type model interface {
 	knows(figure string) error
-	measure(figures []string) ([]value, error)
+	measure(ctx context.Context, figures []string) ([]value, error)
 }
 
 //go:embed studies/*.yaml

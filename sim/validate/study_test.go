@@ -102,6 +102,29 @@ func TestRunOrder(t *testing.T) {
 	}
 }
 
+// TestBrokenOff: each model soon stops when it is told to, whatever it has to do.
+func TestBrokenOff(t *testing.T) {
+	for _, name := range []string{
+		"pbs-wan", "icde19-gset-mesh", "demers-blind-coin-5", "push-10000", "swim-apart-100",
+	} {
+		text, err := Source(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := parsed(t, string(text))
+		s.Trials *= 20
+		m, err := s.model(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		if values, err := m.measure(ctx, []string{s.Rows[0].Figure}); err != context.Canceled || values != nil {
+			t.Errorf("%s: %v, %v", name, values, err)
+		}
+	}
+}
+
 // TestFull takes more samples: chance comes out otherwise.
 func TestFull(t *testing.T) {
 	s := parsed(t, strings.Replace(small, "sites: 9", "sites: 90", 1))

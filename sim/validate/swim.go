@@ -1,6 +1,9 @@
 package validate
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+)
 
 // Swim is failure detection by random probes: each of the living members probes
 // one other in each period. Its figures, in periods:
@@ -39,9 +42,12 @@ func (s *swim) knows(figure string) error {
 	return unknownFigure(figure, known)
 }
 
-func (s *swim) measure(figures []string) (values []value, err error) {
+func (s *swim) measure(ctx context.Context, figures []string) (values []value, err error) {
 	d := newDice(1)
 	for _, f := range figures {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		switch f {
 		case "worst wait":
 			values = append(values, s.worstWait(d))
@@ -50,6 +56,9 @@ func (s *swim) measure(figures []string) (values []value, err error) {
 		default:
 			sum := uint64(0) // in millionths of a period
 			for range s.trials {
+				if ctx.Err() != nil {
+					return nil, ctx.Err()
+				}
 				sum += s.detection(d)
 			}
 			values = append(values, value{micros: int64(sum / uint64(s.trials))})

@@ -1,6 +1,7 @@
 package validate
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -137,20 +138,23 @@ func (m *syncStudy) knows(figure string) error {
 		"of a scenario %s", figure, strings.Join(known, ", "), strings.Join(coreFigures(), ", "))
 }
 
-func (m *syncStudy) measure(figures []string) ([]value, error) {
+func (m *syncStudy) measure(ctx context.Context, figures []string) ([]value, error) {
 	values := make([]value, len(figures))
 	for i, f := range figures {
 		var err error
-		if values[i], err = m.one(f); err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if values[i], err = m.one(ctx, f); err != nil {
 			return nil, err
 		}
 	}
 	return values, nil
 }
 
-func (m *syncStudy) one(figure string) (value, error) {
+func (m *syncStudy) one(ctx context.Context, figure string) (value, error) {
 	if m.core != nil && m.core.knows(figure) {
-		return m.core.measure(figure, m)
+		return m.core.measure(ctx, figure, m)
 	}
 	if a, b, ok := strings.Cut(figure, " / "); ok {
 		return ratio(m.run(a).sent(), m.run(b).sent()), nil

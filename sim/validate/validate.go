@@ -44,7 +44,7 @@ func (s *Study) rows(ctx context.Context, factor int) []Row {
 	m, err := s.model(factor)
 	var ours []value
 	if err == nil && ctx.Err() == nil {
-		ours, err = m.measure(figures)
+		ours, err = m.measure(ctx, figures)
 	}
 	rows := make([]Row, len(s.Rows))
 	for i, f := range s.Rows {
