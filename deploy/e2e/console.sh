@@ -21,10 +21,11 @@ export CHROMIUM
 CHROMIUM=$(command -v chromium)
 
 # Both at once: they mostly wait for what a cluster does in its own time.
-tell() { timeout 240 "${alone[@]}" node "$1.mjs" >"$1.log" 2>&1; }
+tell() { exec timeout 240 "${alone[@]}" node "$1.mjs" >"$1.log" 2>&1; }
 tell token &
 token=$!
-tell story || { cat story.log; fail "the story of the world"; }
+trap 'kill "$token" 2>/dev/null || true' EXIT
+(tell story) || { cat story.log; fail "the story of the world"; }
 wait "$token" || { cat token.log; fail "the story of the token"; }
 for story in story token; do
 	says "$story: $(tail -1 $story.log), $(grep -c 'looked at' $story.log) states looked at"

@@ -12,9 +12,12 @@ export const at = {
 };
 
 // atoll starts the binary and returns when it is ready at url; the function that
-// it returns ends it and fails if it ends badly.
+// it returns ends it and fails if it ends badly. It does not outlive a story that
+// fails, and its data is in the folder of the script.
 export async function atoll(args, url) {
-  const child = spawn(process.env.ATOLL, args, { stdio: ["ignore", "inherit", "inherit"] });
+  const env = { ...process.env, TMPDIR: process.cwd() };
+  const child = spawn(process.env.ATOLL, args, { env, stdio: ["ignore", "inherit", "inherit"] });
+  process.on("exit", () => child.kill("SIGKILL"));
   const ended = once(child, "exit");
   ended.then(() => (child.over = true));
   while (!(await fetch(`${url}/readyz`).then((r) => r.ok, () => false))) {
@@ -109,6 +112,8 @@ export class Visitor {
     assert.deepEqual(told, [], when);
   }
 }
+
+process.once("SIGTERM", () => process.exit(1)); // or nobody would hear of the exit
 
 const axe = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
 
