@@ -230,7 +230,6 @@ func (c *Core) tidy() {
 // stable and spent, and the shares whose bound has gone; it notes whether any are
 // left.
 func (c *Core) dropResets(p *partition, elected bool) {
-	stable, closed := c.stable(p), elected && c.closed(p)
 	start := prefix(kindReset, p.Keyspace, p.Partition)
 	var keys []atoll.Key
 	for k := range c.view.Scan(append(slices.Clone(start), p.tidied...), after(start)) {
@@ -242,6 +241,13 @@ func (c *Core) dropResets(p *partition, elected bool) {
 	p.tidied = ""
 	if len(keys) == c.chunk {
 		p.tidied = keys[len(keys)-1] + "\x00" // go on behind it the next time
+	}
+	if len(keys) == 0 {
+		return
+	}
+	stable, closed := crdt.Clock{}, elected && c.closed(p)
+	if closed {
+		stable = c.stable(p)
 	}
 	for _, key := range keys {
 		if c.room <= 0 {
