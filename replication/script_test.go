@@ -54,8 +54,8 @@ type script struct {
 	members []Member
 
 	lapsed, forgotten, writers []atoll.Origin
-	links             []Link
-	liars             []atoll.NodeID // say only what the script makes them say
+	links                      []Link
+	liars                      []atoll.NodeID // say only what the script makes them say
 }
 
 type scripted struct {
