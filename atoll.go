@@ -248,10 +248,17 @@ type Cluster struct {
 	Self    NodeID
 	Regions []RegionView                   // in order of name
 	Clocks  map[Keyspace]map[Origin]uint64 // dots seen here; read only
+	Scrub   Scrub
 
 	Forgetting []Forgetting // origins that are being forgotten
 	CatchingUp CatchingUp
 	Refused    []Refused // by node, then by reason
+}
+
+// Scrub is what a node found in comparing its replica with others.
+type Scrub struct {
+	Partitions  uint64 // compared since the node started
+	Differences uint64 // ranges of documents that were not the same; each is a bug
 }
 
 // Forgetting says how far the cluster is in forgetting an origin.

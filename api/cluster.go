@@ -19,6 +19,12 @@ type cluster struct {
 	// Clocks: keyspace -> origin -> the highest sequence number below which
 	// nothing is missing.
 	Clocks map[string]map[string]uint64 `json:"clocks" doc:"keyspace, origin, dots known"`
+	Scrub  scrub                        `json:"scrub" doc:"what comparing replicas has found since the node started"`
+}
+
+type scrub struct {
+	Partitions  uint64 `json:"partitions" doc:"compared with a peer's"`
+	Differences uint64 `json:"differences" doc:"ranges of documents that were not the same; each is a bug"`
 }
 
 // forgetting is how far the cluster is in forgetting an origin.
@@ -88,6 +94,7 @@ func newCluster(c atoll.Cluster) cluster {
 		Self:    self{string(c.Self), string(c.Self.Region())},
 		Regions: make([]regionView, 0, len(c.Regions)),
 		Clocks:  make(map[string]map[string]uint64, len(c.Clocks)),
+		Scrub:   scrub{c.Scrub.Partitions, c.Scrub.Differences},
 	}
 	for _, r := range c.Regions {
 		out.Regions = append(out.Regions, newRegion(r))

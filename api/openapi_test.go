@@ -346,9 +346,11 @@ func TestAnswersToTheByte(t *testing.T) {
 			`{"name":"frankfurt","lat":50.11,"lon":8.68,"state":"up",` +
 			`"votes":[{"voter":"tokyo","up":true,"age_ms":1.5}],"addresses":["127.0.2.1"],` +
 			`"nodes":[{"id":"frankfurt/1","origin":"0000000000000007","addr":"127.0.2.1:7950",` +
+			`"joined":"0001-01-01T00:00:00.000Z",` +
 			`"state":"up","rtt_ms":86,"offset_ms":-2.5,"behind":{"dots":3,"ms":1000}}]},` +
 			`{"name":"tokyo","lat":0,"lon":0,"state":"up","votes":[],"addresses":[],"nodes":[]}],` +
-			`"clocks":{"stars":{"0000000000000001":42}}}`,
+			`"forgetting":[],"catching_up":{"partitions":0,"sources":0,"documents":0,"bytes":0},"refused":[],` +
+			`"clocks":{"stars":{"0000000000000001":42}},"scrub":{"partitions":0,"differences":0}}`,
 		"/v1/explain/dns?name=x":                     `["x","127.0.0.1"]`,
 		"/v1/explain/dns?name=x&ip=::ffff:192.0.2.1": `["x","192.0.2.1"]`,
 	} {

@@ -132,6 +132,9 @@ func (n *Node) call(
 		n.monitor.metrics.malformed.Inc()
 		return err
 	}
+	if t == wire.TypeScrub {
+		return n.answerScrub(body, w)
+	}
 	server := n.chunkServer.Load()
 	if server == nil {
 		return w.Frame(wire.TypeChunkAbsent, nil)

@@ -305,7 +305,8 @@ func (m *monitor) judge() {
 // publish makes a new snapshot of the cluster.
 func (m *monitor) publish() {
 	m.mu.Lock()
-	c := &atoll.Cluster{Name: m.n.cfg.CA.Cluster, Self: m.n.cfg.Node, Clocks: m.seen}
+	c := &atoll.Cluster{Name: m.n.cfg.CA.Cluster, Self: m.n.cfg.Node, Clocks: m.seen,
+		Scrub: m.n.scrubber.found()}
 	m.publishLife(c)
 	m.mu.Unlock()
 	lapsed, _ := m.n.notes()

@@ -49,7 +49,8 @@ type Config struct {
 
 	ExplicitKeyspaces bool // a first write does not make a keyspace
 
-	Lapse time.Duration // how long a member may be away before nothing waits for it; 0: DefaultLapse
+	Lapse      time.Duration // how long a member may be away before nothing waits for it; 0: DefaultLapse
+	ScrubEvery time.Duration // between two partitions that are compared; 0: 5 s, or more when they are large
 
 	Clock   func() time.Time
 	Random  io.Reader // for origins: cryptographic
@@ -68,6 +69,7 @@ type Node struct {
 	membership *membership.Membership
 	loop       *loop
 	monitor    *monitor
+	scrubber   *scrubber
 
 	ctx      context.Context // ends with Run
 	cancel   context.CancelFunc
@@ -134,6 +136,7 @@ func New(cfg Config) (*Node, error) {
 	n.loop = newLoop(s, self, cfg.Clock, rng, cfg.Logger)
 	n.loop.release = n.release
 	n.monitor = newMonitor(n)
+	n.scrubber = newScrubber(n)
 	n.loadSystem()
 	n.monitor.publish() // what the roster on disk says is better than nothing
 	return n, nil
@@ -171,6 +174,7 @@ func (n *Node) Run(ctx context.Context) error {
 		return err
 	}
 	n.work.Go(func() { n.monitor.run(n.ctx) })
+	n.work.Go(func() { n.scrubber.run(n.ctx) })
 	n.work.Go(n.collectGarbage)
 	n.work.Go(n.start)
 	select {

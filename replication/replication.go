@@ -115,6 +115,7 @@ type Stats struct {
 	Pulls, FullPulls, PulledDocs   uint64
 	Relayed                        uint64
 	StagedDocs, StagedBytes        uint64 // of full pulls, as they came in
+	Mended                         uint64 // documents joined because scrubbing found them to differ
 }
 
 // space is one keyspace.
@@ -256,6 +257,8 @@ func (c *Core) Step(now time.Time, in Input) Output {
 		c.cutRun(in)
 	case Yield:
 		c.yield(in)
+	case Mend:
+		c.mend(in)
 	}
 	c.settle()
 	c.out.Wake = c.nextWake()

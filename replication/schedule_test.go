@@ -360,6 +360,23 @@ func schedule(seed uint64) (fail string, full int) {
 	return w.fail, w.full
 }
 
+// scrub compares what is durable at any two nodes: what differs because it is on
+// its way is no difference.
+func (w *world) scrub() {
+	for i, a := range w.nodes {
+		for _, b := range w.nodes[:i] {
+			clock := ClockIn(a.store.durable, testAddress)
+			sums, ok := SumsOf(b.store.durable, testAddress, clock)
+			if !ok {
+				continue
+			}
+			if ranges, ok := sums.Differ(a.store.durable, testAddress); ok && len(ranges) > 0 {
+				w.failf("scrubbing %s finds that %s differs in %v", a.member.Node, b.member.Node, ranges)
+			}
+		}
+	}
+}
+
 // campaign runs seeds on all cores until one fails; it returns the first that
 // did. A schedule lives for less than a millisecond, so garbage may gather.
 func campaign(n uint64) (bad uint64, fail string, full int64) {

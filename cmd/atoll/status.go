@@ -31,6 +31,7 @@ type clusterView struct {
 		Node, Reason string
 		Count        uint64
 	}
+	Scrub struct{ Partitions, Differences uint64 }
 }
 
 type regionView struct {
@@ -72,6 +73,9 @@ func (c *statusCmd) Run(ctx context.Context, std *stdio) error {
 
 func (v *clusterView) print(w io.Writer) error {
 	fmt.Fprintf(w, "cluster %s, as %s sees it\n\n", v.Cluster, v.Self.Node)
+	if n := v.Scrub.Differences; n > 0 {
+		fmt.Fprintf(w, "scrubbing found %d differences between replicas; its log names them: please report\n\n", n)
+	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "REGION\tPLACE\tSTATE\tVOTES")
 	for _, r := range v.Regions {

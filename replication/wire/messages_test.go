@@ -156,6 +156,35 @@ func TestGoldenHealth(t *testing.T) {
 	}
 }
 
+func TestGoldenScrub(t *testing.T) {
+	clock := crdt.ClockOf(crdt.Run{Origin: 7, First: 1, Last: 300})
+	ask := Scrub{Address: replication.Address{Keyspace: "stars", Partition: 63}, Clock: clock, Ranges: []int{0, 9, 255}}
+	frame := ask.Append(nil)
+	compareGolden(t, "scrub", frame)
+	_, body, _ := One(frame)
+	if got, err := DecodeScrub(body); err != nil || !reflect.DeepEqual(got, ask) {
+		t.Errorf("scrub %+v, %v", got, err)
+	}
+	sums := &replication.Sums{Clock: clock}
+	sums.Touched[3], sums.Touched[255], sums.Sums[0], sums.Sums[255] = true, true, 1, 1<<63
+	body = AppendSums(nil, sums)
+	compareGolden(t, "sums", body)
+	if got, err := DecodeSums(body); err != nil || !reflect.DeepEqual(got, sums) {
+		t.Errorf("sums %+v, %v", got, err)
+	}
+	ask.Ranges = []int{9, 9}
+	_, twice, _ := One(ask.Append(nil))
+	for what, err := range map[string]error{
+		"a range twice":  second(DecodeScrub(twice)),
+		"half a request": second(DecodeScrub(twice[:9])),
+		"half the sums":  second(DecodeSums(body[:len(body)-1])),
+	} {
+		if !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
 func second[A any](_ A, err error) error        { return err }
 func third[A, B any](_ A, _ B, err error) error { return err }
 
