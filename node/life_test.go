@@ -1,9 +1,11 @@
 package node
 
 import (
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -265,4 +267,83 @@ func (s *sea) conflictTimes(i int, key atoll.Key) (last time.Time) {
 		}
 	}
 	return last
+}
+
+// TestJoinBrokenOff: a new node takes everything in from two others. It is
+// killed in the middle, with partitions half way in, and goes on to be exact.
+func TestJoinBrokenOff(t *testing.T) {
+	t.Parallel()
+	const docs, writers = 6000, 64
+	s := newSea(t, "a/1", "b/1")
+	s.settle()
+	var all sync.WaitGroup
+	for w := range writers {
+		all.Go(func() {
+			for i := w; i < docs; i += writers {
+				_, err := s.node(i%2).Write(t.Context(), atoll.Write{Keyspace: testSpace,
+					Key: atoll.Key(fmt.Sprint("k", i)), Body: fmt.Appendf(nil, `{"v":%d}`, i)})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	s.converge()
+	for _, n := range s.living() { // as if a cap had been reached: the new one needs all
+		cutAll(t, n)
+	}
+	s.spots = append(s.spots, &spot{id: "c/1", dir: filepath.Join(t.TempDir(), "c"), addr: "127.0.0.1:0"})
+	s.start(2)
+	begun := time.Now()
+	sources := 0
+	first := replication.Progress{}
+	eventually(t, "it is in the middle", func() bool {
+		first = s.progress(2)
+		sources = max(sources, first.Sources)
+		return first.Partitions > 0 && first.Documents > docs/10
+	})
+	s.kill(2)
+	s.start(2)
+	eventually(t, "it has all", func() bool {
+		sources = max(sources, s.progress(2).Sources)
+		page, err := s.node(2).List(t.Context(), atoll.Listing{Keyspace: testSpace, Limit: 1,
+			After: "k5998"})
+		return err == nil && len(page.Items) == 1
+	})
+	s.settle()
+	s.sameExports(testSpace)
+	second := s.progress(2)
+	t.Logf("%d documents in %s; killed after %d with %d partitions left, of %d sources; then %d more",
+		docs, time.Since(begun).Round(time.Millisecond), first.Documents, first.Partitions, sources,
+		second.Documents)
+	if first.Documents >= docs || second.Documents == 0 {
+		t.Error("it was not in the middle")
+	}
+}
+
+// progress returns how far node i is in taking whole partitions in.
+func (s *sea) progress(i int) (p replication.Progress) {
+	if err := s.node(i).loop.look(s.t.Context(), func(c *replication.Core) {
+		p = c.Progress()
+	}); err != nil {
+		s.t.Fatal(err)
+	}
+	return p
+}
+
+// cutAll drops the whole index of a node's test keyspace.
+func cutAll(t *testing.T, n *Node) {
+	t.Helper()
+	for part := range testSpace.Partitions() {
+		at := replication.Address{Keyspace: testSpace, Partition: part}
+		var clock crdt.Clock
+		if err := n.loop.look(t.Context(), func(c *replication.Core) { clock = c.Clock(at) }); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range clock.Runs() {
+			n.loop.feed(t.Context(), replication.Cut{Address: at, Run: r})
+		}
+	}
 }
