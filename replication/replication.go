@@ -337,7 +337,12 @@ func (c *Core) layout(in Layout) {
 		return slices.Contains(in.Forgotten, m.Origin)
 	})
 	c.lapsed = slices.Sorted(slices.Values(in.Lapsed))
-	c.writers = slices.Sorted(slices.Values(in.Writers))
+	if writers := slices.Sorted(slices.Values(in.Writers)); !slices.Equal(writers, c.writers) {
+		c.writers = writers
+		for _, q := range c.peers { // what they said of those was not believed
+			c.sendHeads(q.Node, true)
+		}
+	}
 	c.listed = slices.ContainsFunc(in.Members, func(m Member) bool {
 		return m.Origin == c.self.Origin
 	})
