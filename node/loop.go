@@ -158,6 +158,11 @@ func (l *loop) refuse(now time.Time, x *input) bool {
 		in.ID = l.lastID
 		l.callers[l.lastID] = x.caller
 		x.in = in
+	case replication.Yield:
+		l.lastID++
+		in.ID = l.lastID
+		l.callers[l.lastID] = x.caller
+		x.in = in
 	case replication.Receive:
 		if _, ok := in.Message.(replication.Delta); ok {
 			return l.store.Full(now) != nil

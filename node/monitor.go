@@ -179,7 +179,7 @@ func (m *monitor) reload(ctx context.Context, ks atoll.Keyspace) {
 	case settingsSpace:
 		m.n.loadSettings()
 	case drainSpace:
-		m.n.loadDrains()
+		m.n.drainedHere()
 	}
 }
 

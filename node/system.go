@@ -117,12 +117,16 @@ func (n *Node) loadSettings() {
 	n.settings.spaces = spaces
 }
 
-func (n *Node) loadDrains() {
+// loadDrains reports whether this node's region is drained and was not before.
+func (n *Node) loadDrains() (now bool) {
 	n.roster.Lock()
 	defer n.roster.Unlock()
 	drained := make(map[atoll.Region]bool)
 	n.systemDocs(drainSpace, func(key atoll.Key, _ []byte) { drained[atoll.Region(key)] = true })
+	own := n.cfg.Node.Region()
+	now = drained[own] && !n.roster.drained[own]
 	n.roster.drained = drained
+	return now
 }
 
 // putSystem writes a document of a system keyspace.
@@ -301,7 +305,7 @@ func (n *Node) Drain(ctx context.Context, r atoll.Region, force bool) error {
 	}
 	since := map[string]string{"since": n.cfg.Clock().UTC().Format(time.RFC3339)}
 	err := n.putSystem(ctx, drainSpace, atoll.Key(r), since)
-	n.loadDrains()
+	n.drainedHere()
 	n.monitor.poke()
 	return err
 }
@@ -317,7 +321,7 @@ func (n *Node) Undrain(ctx context.Context, r atoll.Region) error {
 		Keyspace: drainSpace, Key: atoll.Key(r),
 		Edit: func(e *crdt.Edit) error { crdt.Delete(e); return nil },
 	}})
-	n.loadDrains()
+	n.drainedHere()
 	n.monitor.poke()
 	return err
 }
