@@ -9,8 +9,9 @@ import (
 )
 
 // sourceTimeout is how long one node may take to send a chunk before the next
-// is asked: a slow link carries 1 MiB in it.
-const sourceTimeout = 10 * time.Second
+// is asked: a link of 0.8 MB/s carries fetchSlots of them in it. One that is gone
+// is noticed sooner, by the end of its connection.
+const sourceTimeout = 45 * time.Second
 
 // load is the tier's way to a chunk: the own disk, then other nodes.
 func (m *Media) load(ctx context.Context, h atoll.Hash, homes []atoll.NodeID) ([]byte, error) {

@@ -11,8 +11,9 @@ import (
 )
 
 // readAhead is how many chunks a Reader that is read from front to back fetches
-// before they are asked for: what a distant region needs to keep a client busy.
-const readAhead = 3
+// before they are asked for: with the one that is being read, as many as there
+// are connections to carry them from a distant region.
+const readAhead = 7
 
 // parseManifest returns the chunks of an object of size bytes; -1 if that is not
 // known.

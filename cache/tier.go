@@ -20,7 +20,7 @@ const (
 
 	// loadTimeout is how long a chunk may take from wherever it is. Nobody who
 	// waits for it is held so long against his will.
-	loadTimeout = time.Minute
+	loadTimeout = 2 * time.Minute
 )
 
 var (

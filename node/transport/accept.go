@@ -88,6 +88,7 @@ func (t *Transport) clientTLS(addr net.Addr) *tls.Config {
 		}
 		return err
 	}
+	c.NextProtos = []string{alpn}
 	return c
 }
 
@@ -101,6 +102,10 @@ func (t *Transport) accept(listener *quic.Listener) {
 			return
 		}
 		t.settle(arrivalOf(conn.Context()))
+		if conn.ConnectionState().TLS.NegotiatedProtocol == alpnBulk {
+			t.spawn(func() { t.welcomeBulk(conn) })
+			continue
+		}
 		select {
 		case greetings <- struct{}{}:
 		default:

@@ -23,6 +23,7 @@ type link struct {
 	claim claim
 	lanes [lanes]*lane
 	out   chan []byte // datagrams, with their pool byte
+	bulk  bulk
 
 	ready chan struct{} // closed when PeerUp has returned
 	quiet chan struct{} // closed when no Frame or Datagram comes any more

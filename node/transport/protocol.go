@@ -20,6 +20,9 @@ import (
 //	             kind 5, frames without end (the eager lane)
 //	datagram     pool 1, bytes: pool 0 is the Handler's, others memberlist's
 //
+// Calls to another region have connections of their own beside it, of ALPN
+// "atoll-calls/1", that carry bidi streams of kind 6 and nothing else (bulk.go).
+//
 // On lanes and in pulls, frames to a peer in another region that has the feature
 // may be packed: one frame holds them, compressed.
 const (

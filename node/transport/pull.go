@@ -27,6 +27,7 @@ type PullStream struct {
 	stream *quic.Stream
 	frames inflow
 	stop   func() bool
+	done   func() // gives the connection back
 	silent bool // the answer stood still for PullSilence
 }
 
@@ -81,11 +82,16 @@ func (t *Transport) open(
 	if l == nil {
 		return nil, atoll.Errorf(atoll.BehindSession, "%s is not connected", to)
 	}
-	stream, err := l.conn.OpenStreamSync(ctx)
+	conn, done := l.conn, func() {}
+	if kind == kindCall {
+		conn, done = l.forCall()
+	}
+	stream, err := conn.OpenStreamSync(ctx)
 	if err != nil {
+		done()
 		return nil, atoll.Errorf(atoll.BehindSession, "open a pull from %s", to).Because(err)
 	}
-	p := &PullStream{ctx: ctx, link: l, stream: stream}
+	p := &PullStream{ctx: ctx, link: l, stream: stream, done: done}
 	if p.frames = l.inflow(stream); kind == kindPull {
 		p.frames = l.inflow(patient{p})
 	}
@@ -125,6 +131,7 @@ func (p *PullStream) Next() (wire.Type, []byte, error) {
 func (p *PullStream) Close() {
 	p.stop()
 	p.stream.CancelRead(streamDone)
+	p.done()
 }
 
 // PullWriter takes the answer to a pull. It belongs to the Pull call that it

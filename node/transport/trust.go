@@ -19,7 +19,7 @@ type trust struct {
 func (t *trust) tls() *tls.Config {
 	return &tls.Config{
 		Certificates:           []tls.Certificate{t.certificate},
-		NextProtos:             []string{alpn},
+		NextProtos:             []string{alpn, alpnBulk},
 		MinVersion:             tls.VersionTLS13,
 		SessionTicketsDisabled: true, // a resumed session would skip the certificates
 	}
