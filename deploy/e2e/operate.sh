@@ -77,6 +77,12 @@ curl -sI --cacert atoll-ca/ca.pem "https://${ip[asia]}:8443/livez" |
 	grep -qi '^alt-svc: h3=":8443"' || fail "HTTPS does not tell of HTTP/3"
 dig "@${ip[eu]}" -p 8053 +short www.atoll.test TYPE65 | grep . >/dev/null || fail "no HTTPS record"
 
+echo "--- media"
+head -c 3000000 /dev/urandom >trailer.mp4
+atoll media put films trailer.mp4 trailer.mp4 --durability regions:2 --api "$(api eu)"
+until_true 20 atoll media get films trailer.mp4 -o copy.mp4 --api "$(api asia)"
+cmp trailer.mp4 copy.mp4
+
 echo "--- drain and undrain"
 atoll drain asia --api "$(api eu)"
 until_true 20 state us asia drained

@@ -36,7 +36,7 @@ const (
 
 	// growthLimit is how much larger the last third of the reading may be than the
 	// second in the mean.
-	growthLimit = 48 * mib
+	growthLimit = 96 * mib
 
 	// name is where the object is kept.
 	name = "/v1/media/films/large"
