@@ -28,7 +28,7 @@ type PullStream struct {
 	frames inflow
 	stop   func() bool
 	done   func() // gives the connection back
-	silent bool // the answer stood still for PullSilence
+	silent bool   // the answer stood still for PullSilence
 }
 
 // patient reads the answer to a pull and gives it up when it stands still. A
