@@ -186,8 +186,8 @@ func ParseLevel(s string) (Level, error) {
 type Read struct {
 	Keyspace Keyspace
 	Key      Key
-	Session  Token  // what the reader must not miss
-	Trace    string // the traceparent of the request that asks; may be empty
+	Session  Token // what the reader must not miss
+	Trace    Trace // of the request that asks
 }
 
 // Write asks for one change to one document. A nil IfMatch is no condition;
@@ -219,7 +219,7 @@ type Listing struct {
 	After    Key // exclusive; "" for the beginning
 	Limit    int // 1..MaxPage
 	Session  Token
-	Trace    string // the traceparent of the request that asks; may be empty
+	Trace    Trace // of the request that asks
 }
 
 // MaxPage is the most documents that one Listing returns.

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/atolledge/atoll"
 	"github.com/atolledge/atoll/api/guard"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -50,6 +51,12 @@ type Config struct {
 	// Mounts are handlers of other packages that answer below a prefix.
 	Mounts []Mount
 
+	// Spans is told of each request of a sampled trace, and must not wait. Nil:
+	// nobody is. Sample is the fraction of the requests without a traceparent whose
+	// traces are sampled.
+	Spans  func(atoll.Span)
+	Sample float64
+
 	Logger *slog.Logger     // nil: nothing is logged
 	Now    func() time.Time // nil: time.Now
 	Random io.Reader        // for trace and span ids; nil: crypto/rand
@@ -77,6 +84,8 @@ type Server struct {
 	metrics *metrics
 	altSvc  string // of answers over TLS; "" for none
 	mounts  []Mount
+	spans   func(atoll.Span)
+	sample  float64
 	routes  []route
 	spec    []byte // /openapi.json
 	log     *slog.Logger
@@ -110,6 +119,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		node: c.Node, media: c.Media, watch: c.Watch, hosts: hosts, origins: http.NewCrossOriginProtection(),
 		explain: c.Explain, metrics: m, mounts: c.Mounts, routes: routes(),
+		spans: c.Spans, sample: c.Sample,
 		log: c.Logger, now: c.Now, random: c.Random,
 	}
 	s.guard.Store(c.Guard)

@@ -113,7 +113,7 @@ func (s *Server) getDocument(w *response, q *request) error {
 		return err
 	}
 	doc, err := s.node.Read(q.Context(),
-		atoll.Read{Keyspace: ks, Key: key, Session: session, Trace: q.trace.String()})
+		atoll.Read{Keyspace: ks, Key: key, Session: session, Trace: q.trace})
 	setSession(w, doc.Session, session)
 	setNode(w, doc.Node)
 	if err != nil {

@@ -219,8 +219,8 @@ func TestAnsweredElsewhere(t *testing.T) {
 		t.Fatal(w.Code, w.Body)
 	}
 	var traces []string
-	f.onRead = func(r atoll.Read) error { traces = append(traces, r.Trace); return nil }
-	f.onList = func(l atoll.Listing) error { traces = append(traces, l.Trace); return nil }
+	f.onRead = func(r atoll.Read) error { traces = append(traces, r.Trace.String()); return nil }
+	f.onList = func(l atoll.Listing) error { traces = append(traces, l.Trace.String()); return nil }
 	f.other = "tokyo/2"
 	for _, path := range []string{star, "/v1/docs/stars"} {
 		w := record(srv, "GET", path, nil, "")

@@ -182,7 +182,7 @@ func (im *importer) writeOne(ctx context.Context, j job) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			im.s.log.LogAttrs(ctx, slog.LevelError, "panic in an import",
-				slog.String("trace", im.q.trace.ID()), slog.String("panic", fmt.Sprint(p)),
+				slog.String("trace", im.q.trace.Hex()), slog.String("panic", fmt.Sprint(p)),
 				slog.String("stack", string(debug.Stack())))
 			err = atoll.Errorf(atoll.Internal, "panic")
 		}

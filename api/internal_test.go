@@ -1,12 +1,14 @@
 package api
 
 import (
-	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io"
+	"math"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"os"
@@ -149,33 +151,41 @@ func FuzzParseTags(f *testing.F) {
 	})
 }
 
-// traceGrammar is the twin of parseTrace (Trace Context, section 3.2.2).
-var traceGrammar = regexp.MustCompile(
-	`^(00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}|` +
-		`([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-(?s:.*))?)$`)
-
-func FuzzTraceparent(f *testing.F) {
-	const ok = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-	for _, s := range []string{ok, ok + "-x", "01" + ok[2:] + "-x", "ff" + ok[2:], strings.ToUpper(ok),
-		strings.Repeat("0", 55), "00-" + strings.Repeat("0", 32) + ok[35:], "", "0g" + ok[2:]} {
-		f.Add(s)
+// TestContinueTrace: what carries a trace goes on with it under a span of its own;
+// of what does not, the fraction that is asked for is sampled.
+func TestContinueTrace(t *testing.T) {
+	const sampled = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	random := rand.NewChaCha8([32]byte{1})
+	next, parent, err := continueTrace([]string{sampled}, random, 0)
+	if err != nil || next.String()[:36] != sampled[:36] || !next.Sampled || next.Span == parent ||
+		hex.EncodeToString(parent[:]) != "00f067aa0ba902b7" {
+		t.Errorf("%s goes on as %s below %x (%v)", sampled, next, parent, err)
 	}
-	f.Fuzz(func(t *testing.T, s string) {
-		got, ok := parseTrace(s)
-		want := traceGrammar.MatchString(s) && !strings.HasPrefix(s, "ff") &&
-			(len(s) == 55 || !strings.HasPrefix(s, "00")) &&
-			s[3:35] != strings.Repeat("0", 32) && s[36:52] != strings.Repeat("0", 16)
-		if ok != want {
-			t.Fatalf("%q: got %v, the grammar says %v", s, ok, want)
+	if next, _, _ := continueTrace([]string{sampled[:53] + "00"}, random, 1); next.Sampled {
+		t.Error("what the client does not sample is sampled")
+	}
+	for _, headers := range [][]string{nil, {"x"}, {sampled, sampled}} {
+		for _, fraction := range []float64{0, 0.25, 1} {
+			const rounds = 4000
+			n := 0
+			for range rounds {
+				next, parent, err := continueTrace(headers, random, fraction)
+				if err != nil || parent != [8]byte{} || len(next.String()) != 55 {
+					t.Fatalf("%q: %s below %x (%v)", headers, next, parent, err)
+				}
+				if next.Sampled {
+					n++
+				}
+			}
+			if got := float64(n) / rounds; math.Abs(got-fraction) > 0.05 || fraction == 0 && n > 0 ||
+				fraction == 1 && n < rounds {
+				t.Errorf("%q: %v sampled, want %v", headers, got, fraction)
+			}
 		}
-		if ok && got.String()[3:] != s[3:55] {
-			t.Fatalf("%q became %q", s, got)
-		}
-		next, err := continueTrace([]string{s}, bytes.NewReader(bytes.Repeat([]byte{7}, 24)))
-		if err != nil || ok && next.id != got.id || next.span == got.span || len(next.String()) != 55 {
-			t.Fatalf("%q goes on as %v (%v)", s, next, err)
-		}
-	})
+	}
+	if _, _, err := continueTrace(nil, strings.NewReader("short"), 0); err == nil {
+		t.Error("an id without chance")
+	}
 }
 
 // FuzzPath holds the router to the rule of CONTRACT.md, written down without

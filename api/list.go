@@ -44,7 +44,7 @@ func listing(q *request) (l atoll.Listing, err error) {
 	if l.Limit, err = q.limit(defaultPage, atoll.MaxPage); err != nil {
 		return l, err
 	}
-	l.Trace = q.trace.String()
+	l.Trace = q.trace
 	l.Session, err = q.session()
 	return l, err
 }

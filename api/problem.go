@@ -133,7 +133,7 @@ func fail(w http.ResponseWriter, err error, trace string) error {
 func Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	trace := ""
 	if q, ok := r.Context().Value(contextKey{}).(*request); ok {
-		trace = q.trace.ID()
+		trace = q.trace.Hex()
 	}
 	_ = fail(w, err, trace)
 }

@@ -81,7 +81,7 @@ func (r *report) count(o outcome) error {
 	case kindOf(atoll.KindOf(o.err)).kind == atoll.Internal:
 		r.im.s.logCause(r.im.q, o.err, false)
 	}
-	return encode(&r.buf, rejected{o.line, string(o.key), newProblem(o.err, r.im.q.trace.ID())})
+	return encode(&r.buf, rejected{o.line, string(o.key), newProblem(o.err, r.im.q.trace.Hex())})
 }
 
 // beat sends progress from time to time, and bad records as soon as there is a
@@ -109,7 +109,7 @@ func (r *report) finish() error {
 	r.sum.Done, r.sum.TookMS = true, milliseconds(r.im.s.now().Sub(r.start))
 	if r.stop != nil {
 		r.im.s.logCause(r.im.q, r.stop, r.w.broken != nil)
-		p := newProblem(r.stop, r.im.q.trace.ID())
+		p := newProblem(r.stop, r.im.q.trace.Hex())
 		r.sum.Problem = &p
 	}
 	if err := encode(&r.buf, r.sum); err != nil {

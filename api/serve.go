@@ -22,7 +22,9 @@ type request struct {
 	vars      map[string]string // of the route's pattern, percent-decoded once
 	query     url.Values
 	principal guard.Principal
-	trace     trace
+	trace     atoll.Trace
+	parent    [8]byte // the span that asked, zero for none
+	begin     time.Time
 }
 
 // contextKey is the key of the *request in a request's context.
@@ -51,7 +53,7 @@ func TraceOf(ctx context.Context) string {
 func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	start := s.now()
 	w := newResponse(rw, s.now)
-	q := &request{Request: r}
+	q := &request{Request: r, begin: start}
 	label := unrouted
 	defer func() {
 		if cut := s.rescue(w, q, recover()); cut {
@@ -60,6 +62,7 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 			w.finish()
 		}
 		s.observe(w, q, label, s.now().Sub(start))
+		s.traced(w, q, label)
 	}()
 	if err := s.prepare(w, q); err != nil {
 		s.answer(w, q, err)
@@ -80,7 +83,8 @@ func (s *Server) prepare(w *response, q *request) (err error) {
 	w.Header().Set("Atoll-Region", string(self.Region()))
 	w.Header().Set("Atoll-Node", string(self))
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	if q.trace, err = continueTrace(q.Header.Values("Traceparent"), s.random); err != nil {
+	q.trace, q.parent, err = continueTrace(q.Header.Values("Traceparent"), s.random, s.sample)
+	if err != nil {
 		return err
 	}
 	w.Header().Set("Traceparent", q.trace.String())
@@ -217,7 +221,7 @@ func (s *Server) answer(w *response, q *request, err error) {
 	s.logCause(q, err, w.broken != nil)
 	w.hurry()
 	if w.status == 0 {
-		err = fail(w, err, q.trace.ID())
+		err = fail(w, err, q.trace.Hex())
 	}
 	if err != nil {
 		// The status is sent; only a broken connection can still say "failed".
@@ -238,7 +242,7 @@ func (s *Server) logCause(q *request, err error, gone bool) {
 		return
 	}
 	s.log.LogAttrs(q.Context(), level, "request failed", slog.String("method", q.Method),
-		slog.String("path", q.URL.EscapedPath()), slog.String("trace", q.trace.ID()),
+		slog.String("path", q.URL.EscapedPath()), slog.String("trace", q.trace.Hex()),
 		slog.Any("error", err))
 }
 
@@ -250,13 +254,13 @@ func (s *Server) rescue(w *response, q *request, panicked any) (cut bool) {
 	}
 	if panicked != http.ErrAbortHandler {
 		s.log.LogAttrs(q.Context(), slog.LevelError, "panic in a handler",
-			slog.String("trace", q.trace.ID()), slog.String("path", q.URL.EscapedPath()),
+			slog.String("trace", q.trace.Hex()), slog.String("path", q.URL.EscapedPath()),
 			slog.String("panic", fmt.Sprint(panicked)), slog.String("stack", string(debug.Stack())))
 	}
 	if panicked == http.ErrAbortHandler || w.status != 0 {
 		return true
 	}
-	err := fail(w, atoll.Errorf(atoll.Internal, "panic"), q.trace.ID())
+	err := fail(w, atoll.Errorf(atoll.Internal, "panic"), q.trace.Hex())
 	return err != nil
 }
 
@@ -274,7 +278,7 @@ func (s *Server) observe(w *response, q *request, label string, took time.Durati
 		slog.String("path", q.URL.EscapedPath()), slog.Int("status", w.status),
 		slog.Int64("bytes", w.bytes), slog.Float64("took_ms", milliseconds(took)),
 		slog.String("principal", q.principal.Name), slog.String("remote", q.RemoteAddr),
-		slog.String("proto", q.Proto), slog.String("trace", q.trace.ID()))
+		slog.String("proto", q.Proto), slog.String("trace", q.trace.Hex()))
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

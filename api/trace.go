@@ -1,78 +1,54 @@
 package api
 
 import (
-	"encoding/hex"
+	"encoding/binary"
 	"io"
-	"strings"
+	"net/http"
+
+	"github.com/atolledge/atoll"
 )
 
-// trace is a W3C trace context (Trace Context, level 2, section 3.2): which
-// request of which user this is part of, across all services it passes.
-type trace struct {
-	id    [16]byte
-	span  [8]byte
-	flags byte
-}
-
-// traceLength is that of version 00: four hex fields with a dash between.
-const traceLength = 2 + 1 + 32 + 1 + 16 + 1 + 2
-
-// parseTrace reads a traceparent header. A version later than 00 may have more
-// fields; what it has of version 00 counts.
-func parseTrace(s string) (t trace, ok bool) {
-	if len(s) < traceLength || s[2] != '-' || s[35] != '-' || s[52] != '-' {
-		return trace{}, false
-	}
-	version := s[:2]
-	if version == "00" && len(s) != traceLength || version == "ff" {
-		return trace{}, false
-	}
-	if len(s) > traceLength && s[traceLength] != '-' {
-		return trace{}, false
-	}
-	var v, flags [1]byte
-	ok = unhex(v[:], version) && unhex(t.id[:], s[3:35]) && unhex(t.span[:], s[36:52]) &&
-		unhex(flags[:], s[53:55])
-	t.flags = flags[0]
-	if !ok || t.id == [16]byte{} || t.span == [8]byte{} {
-		return trace{}, false
-	}
-	return t, true
-}
-
-// unhex fills dst from lower-case hex digits of exactly its length.
-func unhex(dst []byte, s string) bool {
-	if strings.ContainsAny(s, "ABCDEF") {
-		return false
-	}
-	_, err := hex.Decode(dst, []byte(s))
-	return err == nil
-}
-
 // continueTrace makes the trace of a request from its traceparent headers: the
-// one that it carries with a span of our own, else a new one. Of the flags
-// only "sampled" is passed on: we cannot speak for others.
-func continueTrace(headers []string, random io.Reader) (trace, error) {
-	var t trace
+// one that it carries with a span of our own, else a new one, of which the
+// fraction sample is looked at. parent is the span that it carries.
+func continueTrace(headers []string, random io.Reader, sample float64) (
+	t atoll.Trace, parent [8]byte, err error,
+) {
+	known := false
 	if len(headers) == 1 {
-		if in, ok := parseTrace(headers[0]); ok {
-			t.id, t.flags = in.id, in.flags&1
-		}
+		t, known = atoll.ParseTrace(headers[0])
+		parent = t.Span
 	}
-	if t.id == [16]byte{} {
-		if _, err := io.ReadFull(random, t.id[:]); err != nil {
-			return trace{}, err
+	if !known {
+		if _, err := io.ReadFull(random, t.ID[:]); err != nil {
+			return atoll.Trace{}, parent, err
 		}
+		// The last 53 bits of a random id are a number from 0 to 1.
+		t.Sampled = float64(binary.BigEndian.Uint64(t.ID[8:])>>11)/(1<<53) < sample
 	}
-	_, err := io.ReadFull(random, t.span[:])
-	return t, err
+	_, err = io.ReadFull(random, t.Span[:])
+	return t, parent, err
 }
 
-// ID returns the trace id as 32 hex digits.
-func (t trace) ID() string { return hex.EncodeToString(t.id[:]) }
-
-// String returns the traceparent header.
-func (t trace) String() string {
-	return "00-" + t.ID() + "-" + hex.EncodeToString(t.span[:]) + "-" +
-		hex.EncodeToString([]byte{t.flags})
+// traced tells of a request of a sampled trace, when it has been answered.
+func (s *Server) traced(w *response, q *request, label string) {
+	if s.spans == nil || !q.trace.Sampled {
+		return
+	}
+	span := atoll.Span{
+		Trace: q.trace, Parent: q.parent, Name: q.Method + " " + label, Kind: atoll.SpanServer,
+		Begin: q.begin, End: s.now(),
+		Attributes: []atoll.Attribute{
+			{Key: "http.request.method", Value: q.Method},
+			{Key: "http.route", Value: label},
+			{Key: "url.path", Value: q.URL.EscapedPath()},
+			{Key: "http.response.status_code", Value: int64(w.status)},
+			{Key: "http.response.body.size", Value: w.bytes},
+			{Key: "network.protocol.version", Value: q.Proto},
+		},
+	}
+	if w.status >= http.StatusInternalServerError {
+		span.Failed = http.StatusText(w.status)
+	}
+	s.spans(span)
 }

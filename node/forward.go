@@ -30,11 +30,12 @@ const (
 	nextAfter = 500 * time.Millisecond
 )
 
-// forward has a node answer that covers what a session has seen. request is a
-// frame of wire. If nobody can, the answer is behind, what kept this node from
-// answering. Its Page names the node, also beside an error.
+// forward has a node answer that covers what a session has seen. request makes a
+// frame of wire that is part of a trace. If nobody can, the answer is behind, what
+// kept this node from answering. Its Page names the node, also beside an error.
 func (n *Node) forward(
-	ctx context.Context, t token, trace string, request []byte, behind error,
+	ctx context.Context, t token, ks atoll.Keyspace, trace atoll.Trace,
+	request func(atoll.Trace) []byte, behind error,
 ) (atoll.Page, error) {
 	if atoll.KindOf(behind) != atoll.BehindSession {
 		return atoll.Page{}, behind
@@ -48,8 +49,16 @@ func (n *Node) forward(
 		return atoll.Page{}, behind
 	}
 	ctx, cancel := context.WithTimeout(ctx, forwardTimeout)
-	defer cancel()
-	page, err := n.askInTurn(ctx, n.covering(ctx, t), trace, request)
+	defer cancel() // those who are late are told to stop
+	page, err := n.askInTurn(ctx, n.covering(ctx, t), func(to atoll.NodeID) (atoll.Page, error) {
+		own, end := n.span(trace, "read at another node", atoll.SpanClient)
+		page, err := n.askRead(ctx, to, request(own))
+		end(err, about(ks, to)...)
+		page.Node = to
+		n.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, "asked another node for a read",
+			slog.String("node", string(to)), slog.String("trace", trace.Hex()), slog.Any("err", err))
+		return page, err
+	})
 	if err == errNobody {
 		m.forwards.WithLabelValues("nobody").Inc()
 		return atoll.Page{}, behind
@@ -64,14 +73,12 @@ var errNobody = errors.New("no other node covers the session")
 // askInTurn asks one node after the other, the next one when the one before has
 // failed or says nothing for nextAfter, and returns the first answer.
 func (n *Node) askInTurn(
-	ctx context.Context, nodes []atoll.NodeID, trace string, request []byte,
+	ctx context.Context, nodes []atoll.NodeID, ask func(atoll.NodeID) (atoll.Page, error),
 ) (atoll.Page, error) {
 	type answer struct {
 		page atoll.Page
 		err  error
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // those who are late are told to stop
 	answers := make(chan answer, len(nodes))
 	next := time.NewTimer(0)
 	defer next.Stop()
@@ -87,11 +94,7 @@ func (n *Node) askInTurn(
 			asked++
 			next.Reset(nextAfter)
 			n.work.Go(func() {
-				page, err := n.askRead(ctx, to, request)
-				page.Node = to
-				n.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, "asked another node for a read",
-					slog.String("node", string(to)), slog.String("trace", traceID(trace)),
-					slog.Any("err", err))
+				page, err := ask(to)
 				answers <- answer{page, err}
 			})
 		case a := <-answers:
@@ -197,33 +200,37 @@ func (n *Node) answerRead(
 	ctx context.Context, from atoll.NodeID, req []byte, w *transport.PullWriter,
 ) error {
 	t, body, err := wire.NewReader(bytes.NewReader(req), transport.MaxPullRequest).Next()
-	var page atoll.Page
+	if err != nil {
+		return err
+	}
 	var trace string
-	switch {
-	case err != nil:
-	case t == wire.TypeRead:
+	var ks atoll.Keyspace
+	var serve func() (atoll.Page, error)
+	switch t {
+	case wire.TypeRead:
 		var r wire.Read
-		if r, err = wire.DecodeRead(body); err == nil {
-			trace = r.Trace
-			page, err = n.readForPeer(ctx, r)
-		}
-	case t == wire.TypeList:
+		r, err = wire.DecodeRead(body)
+		trace, ks = r.Trace, r.Keyspace
+		serve = func() (atoll.Page, error) { return n.readForPeer(ctx, r) }
+	case wire.TypeList:
 		var l wire.List
-		if l, err = wire.DecodeList(body); err == nil {
-			trace = l.Trace
-			page, err = n.listForPeer(ctx, l)
-		}
+		l, err = wire.DecodeList(body)
+		trace, ks = l.Trace, l.Keyspace
+		serve = func() (atoll.Page, error) { return n.listForPeer(ctx, l) }
 	default:
 		return errors.New("a read of a later version")
 	}
-	if errors.Is(err, wire.ErrMalformed) {
+	if err != nil {
 		n.monitor.metrics.malformed.Inc()
 		return err
 	}
+	asked, _ := atoll.ParseTrace(trace)
+	_, end := n.span(asked, "read for another node", atoll.SpanServer)
+	page, err := serve()
+	end(err, about(ks, from)...)
 	n.monitor.metrics.answered.Inc()
 	n.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, "answered a read of another node's client",
-		slog.String("node", string(from)), slog.String("trace", traceID(trace)),
-		slog.Any("err", err))
+		slog.String("node", string(from)), slog.String("trace", asked.Hex()), slog.Any("err", err))
 	return writeAnswer(w, page, err)
 }
 
@@ -277,13 +284,4 @@ func writeAnswer(w *transport.PullWriter, page atoll.Page, err error) error {
 	}
 	return w.Frame(wire.TypeAnswered,
 		wire.AppendAnswered(nil, wire.Answered{Session: page.Session, Next: page.Next}))
-}
-
-// traceID returns the trace id of a traceparent (W3C Trace Context, section 3.2);
-// "" when it has none.
-func traceID(traceparent string) string {
-	if len(traceparent) < 35 {
-		return ""
-	}
-	return traceparent[3:35]
 }

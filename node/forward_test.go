@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -42,13 +43,60 @@ func (r *records) about(words ...string) (n int) {
 	return n
 }
 
+// told are the spans that nodes told of, under who told.
+type told struct {
+	mu    sync.Mutex
+	spans []toldSpan
+}
+
+type toldSpan struct {
+	by atoll.NodeID
+	atoll.Span
+}
+
+func (r *told) take(by atoll.NodeID) func(atoll.Span) {
+	return func(s atoll.Span) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.spans = append(r.spans, toldSpan{by, s})
+	}
+}
+
+func (r *told) has(name string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(r.spans, func(s toldSpan) bool { return s.Name == name })
+}
+
+// chain reports whether of a trace the asker told a client's span below the
+// request, and the answerer a server's below that.
+func (r *told) chain(request atoll.Trace, asker, answerer atoll.NodeID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.spans {
+		if s.by != asker || s.Trace.ID != request.ID || s.Parent != request.Span ||
+			s.Kind != atoll.SpanClient {
+			continue
+		}
+		for _, below := range r.spans {
+			if below.by == answerer && below.Trace.ID == request.ID && below.Parent == s.Trace.Span &&
+				below.Kind == atoll.SpanServer && !below.Begin.After(s.End) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // TestReadAcrossACut: what frankfurt writes reaches tokyo by way of washington
 // only. A session is never shown anything older, however soon it asks; who
 // answered is named, counted, and logs the trace of the request as the asker does.
 func TestReadAcrossACut(t *testing.T) {
 	t.Parallel()
 	var log records
+	var spans told
 	s := threeRegions(t, func(_ int, c *Config) {
+		c.Spans = spans.take(c.Node)
 		c.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})).
 			With("self", c.Node)
 	})
@@ -61,8 +109,8 @@ func TestReadAcrossACut(t *testing.T) {
 		body := fmt.Sprintf(`{"v":%d}`, i)
 		w := s.put(frankfurt, "k", body)
 		id := fmt.Sprintf("%032x", i)
-		ask := atoll.Read{Keyspace: testSpace, Key: "k", Session: w.Session,
-			Trace: "00-" + id + "-00000000000000aa-01"}
+		trace, _ := atoll.ParseTrace("00-" + id + "-00000000000000aa-01")
+		ask := atoll.Read{Keyspace: testSpace, Key: "k", Session: w.Session, Trace: trace}
 		d, err := s.node(tokyo).Read(t.Context(), ask)
 		if err != nil || string(d.Body) != body {
 			t.Fatalf("round %d: %s, %v", i, d.Body, err)
@@ -78,10 +126,16 @@ func TestReadAcrossACut(t *testing.T) {
 			return log.about("self=tokyo/1", "asked another node", "trace="+id) > 0 &&
 				log.about("self=washington/1", "answered a read", "trace="+id) > 0
 		})
+		eventually(t, "both tell of it, one below the other", func() bool {
+			return spans.chain(trace, "tokyo/1", "washington/1")
+		})
 		// The answer's session is good here and there.
 		if _, err := s.read(washington, "k", d.Session); err != nil {
 			t.Errorf("where it was answered: %v", err)
 		}
+	}
+	if !spans.has("pull") {
+		t.Error("no pull is told of")
 	}
 	if forwarded == 0 {
 		t.Fatal("washington never answered in tokyo's place")

@@ -52,6 +52,8 @@ type Config struct {
 	Lapse      time.Duration // how long a member may be away before nothing waits for it; 0: DefaultLapse
 	ScrubEvery time.Duration // between two partitions that are compared; 0: 5 s, or more when they are large
 
+	Spans func(atoll.Span) // is told of work that is traced, and must not wait; may be nil
+
 	Clock   func() time.Time
 	Random  io.Reader // for origins: cryptographic
 	Rand    *rand.Rand

@@ -122,12 +122,22 @@ func (n *Node) send(s replication.Send) {
 // openPull asks a peer and feeds its answer to the core as it comes: a slow
 // core holds the peer back.
 func (n *Node) openPull(ctx context.Context, p replication.OpenPull) {
-	failed := replication.PullFailed{Session: p.Session}
+	_, end := n.span(n.newTrace(), "pull", atoll.SpanClient)
+	docs, err := n.feedPull(ctx, p)
+	if err != nil {
+		n.loop.feed(ctx, replication.PullFailed{Session: p.Session})
+	}
+	end(err, append(about(p.Pull.Keyspace, p.To),
+		atoll.Attribute{Key: "atoll.partition", Value: int64(p.Pull.Partition)},
+		atoll.Attribute{Key: "atoll.documents", Value: docs})...)
+}
+
+// feedPull returns how many documents came.
+func (n *Node) feedPull(ctx context.Context, p replication.OpenPull) (docs int64, err error) {
 	_, req := wire.Append(nil, p.Pull)
 	stream, err := n.transport.OpenPull(ctx, p.To, req)
 	if err != nil {
-		n.loop.feed(ctx, failed)
-		return
+		return 0, err
 	}
 	defer stream.Close()
 	var reader wire.PullReader
@@ -139,19 +149,20 @@ func (n *Node) openPull(ctx context.Context, p replication.OpenPull) {
 			m, ok, err = reader.Frame(t, bytes.Clone(body))
 		}
 		if err != nil {
-			n.loop.feed(ctx, failed)
-			return
+			return docs, err
 		}
 		if !ok {
 			continue
 		}
 		n.loop.feed(ctx, replication.PullEvent{Session: p.Session, Message: m})
 		switch m := m.(type) {
+		case replication.Doc:
+			docs++
 		case replication.End:
-			return
+			return docs, nil
 		case replication.Begin:
 			if m.Busy {
-				return
+				return docs, nil
 			}
 		}
 	}

@@ -22,8 +22,10 @@ func (n *Node) Read(ctx context.Context, r atoll.Read) (atoll.Document, error) {
 		return atoll.Document{}, err
 	}
 	if err := n.caughtUp(ctx, token); err != nil {
-		request := wire.Read{Keyspace: r.Keyspace, Key: r.Key, Session: r.Session, Trace: r.Trace}
-		page, err := n.forward(ctx, token, r.Trace, request.Append(nil), err)
+		page, err := n.forward(ctx, token, r.Keyspace, r.Trace, func(trace atoll.Trace) []byte {
+			return wire.Read{Keyspace: r.Keyspace, Key: r.Key, Session: r.Session,
+				Trace: trace.String()}.Append(nil)
+		}, err)
 		doc := atoll.Document{Session: page.Session, Node: page.Node}
 		if err == nil && len(page.Items) == 1 {
 			session := doc.Session
@@ -122,9 +124,10 @@ func (n *Node) List(ctx context.Context, l atoll.Listing) (atoll.Page, error) {
 		return atoll.Page{}, err
 	}
 	if err := n.caughtUp(ctx, token); err != nil {
-		request := wire.List{Keyspace: l.Keyspace, Prefix: l.Prefix, After: l.After, Limit: l.Limit,
-			Session: l.Session, Trace: l.Trace}
-		return n.forward(ctx, token, l.Trace, request.Append(nil), err)
+		return n.forward(ctx, token, l.Keyspace, l.Trace, func(trace atoll.Trace) []byte {
+			return wire.List{Keyspace: l.Keyspace, Prefix: l.Prefix, After: l.After, Limit: l.Limit,
+				Session: l.Session, Trace: trace.String()}.Append(nil)
+		}, err)
 	}
 	return n.listHere(l, token)
 }

@@ -58,6 +58,9 @@ type config struct {
 
 	// What is written to standard error.
 	Log logConfig `yaml:"log"`
+
+	// Where traces of requests go.
+	Traces tracesConfig `yaml:"traces"`
 }
 
 type regionConfig struct {
@@ -182,6 +185,17 @@ type logConfig struct {
 
 	// text or json.
 	Format string `yaml:"format"`
+}
+
+type tracesConfig struct {
+	// The URL of an OpenTelemetry collector that takes OTLP over HTTP, such as
+	// http://127.0.0.1:4318; without a path it is asked at /v1/traces. Empty: nothing
+	// is traced. Headers come from OTEL_EXPORTER_OTLP_HEADERS.
+	Endpoint string `yaml:"endpoint"`
+
+	// How many of the requests that come without a traceparent are traced, from 0 to
+	// 1. Those that have one are traced if it says so.
+	Sample float64 `yaml:"sample"`
 }
 
 // defaultConfig is a cluster of one on loopback.

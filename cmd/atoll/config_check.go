@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	"github.com/atolledge/atoll"
 	"github.com/atolledge/atoll/api/guard"
 	"github.com/atolledge/atoll/cache"
+	"github.com/atolledge/atoll/node/otlp"
 )
 
 // check says what in c cannot be, and what to set instead. It looks at c only:
@@ -18,7 +21,7 @@ import (
 func (c *config) check() error {
 	for _, f := range []func(*config) *atoll.Error{
 		checkNames, checkListen, checkTLS, checkExposure, checkJoin, checkAPI, checkMedia, checkRest,
-		checkZones,
+		checkZones, checkTraces,
 	} {
 		if err := f(c); err != nil {
 			return misused(err)
@@ -270,4 +273,38 @@ func checkZones(c *config) *atoll.Error {
 		seen[name] = true
 	}
 	return nil
+}
+
+func checkTraces(c *config) *atoll.Error {
+	switch _, err := c.Traces.url(); {
+	case c.Traces.Endpoint != "" && err != nil:
+		return wrong("traces.endpoint", "%q is not the URL of a collector", c.Traces.Endpoint).
+			WithHint("use http://HOST:PORT or https://HOST:PORT, with a path if it has another than " +
+				otlp.DefaultPath + "; headers come from OTEL_EXPORTER_OTLP_HEADERS")
+	case !(c.Traces.Sample >= 0 && c.Traces.Sample <= 1):
+		return wrong("traces.sample", "%v is not within 0 and 1", c.Traces.Sample)
+	case c.Traces.Sample > 0 && c.Traces.Endpoint == "":
+		return wrong("traces.sample", "%v of the requests would go nowhere", c.Traces.Sample).
+			WithHint("set traces.endpoint")
+	}
+	return nil
+}
+
+// errURL says that a URL is none that a collector has.
+var errURL = errors.New("no http or https URL of a host and a path")
+
+// url returns the endpoint with its path.
+func (c tracesConfig) url() (*url.URL, error) {
+	u, err := url.Parse(c.Endpoint)
+	if err != nil {
+		return nil, err
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil ||
+		u.RawQuery != "" || u.Fragment != "" {
+		return nil, errURL
+	}
+	if u.Path == "" || u.Path == "/" {
+		u.Path = otlp.DefaultPath
+	}
+	return u, nil
 }

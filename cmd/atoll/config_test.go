@@ -100,7 +100,7 @@ func TestSettings(t *testing.T) {
 		switch {
 		case s.list:
 			text, want = "v,w", []string{"v", "w"}
-		case strings.HasSuffix(s.key, ".lat"), strings.HasSuffix(s.key, ".lon"):
+		case strings.HasSuffix(s.key, ".lat"), strings.HasSuffix(s.key, ".lon"), s.key == "traces.sample":
 			text, want = "-1.5", -1.5
 		case s.key == "limits.disk_reserve", s.key == "media.memory", s.key == "media.cached":
 			text, want = "3MiB", byteSize(3<<20)
@@ -130,6 +130,9 @@ func TestCheck(t *testing.T) {
 		c.Listen = listenConfig{HTTPS: ":8443", DNS: "0.0.0.0:53", Peer: "192.0.2.1:7950"}
 		c.TLS = tlsConfig{"ca.pem", "node.pem", "node-key.pem"}
 		c.API.Tokens = []tokenConfig{{"me", digest, "operator"}}
+	}
+	traces := func(endpoint string, sample float64) func(*config) {
+		return func(c *config) { c.Traces = tracesConfig{endpoint, sample} }
 	}
 	addresses := func(list ...string) func(*config) {
 		return func(c *config) { c.Region.Addresses = list }
@@ -223,6 +226,16 @@ func TestCheck(t *testing.T) {
 		{"little disk", func(c *config) { c.Media.Cached = 0 }, "media.cached ", "16MiB"},
 		{"no sweep", func(c *config) { c.Media.Sweep = 0 }, "media.sweep ", "5m"},
 		{"no grace", func(c *config) { c.Media.Grace = 0 }, "media.grace ", "1h"},
+
+		{"traces", traces("http://127.0.0.1:4318", 0.5), "", ""},
+		{"traces by path", traces("https://collector.example.org/otlp/v1/traces", 0), "", ""},
+		{"traces without scheme", traces("127.0.0.1:4318", 0), "traces.endpoint ", "http://HOST"},
+		{"traces over gRPC", traces("grpc://127.0.0.1:4317", 0), "traces.endpoint ", "http://HOST"},
+		{"traces with a secret", traces("http://me:pw@127.0.0.1", 0), "traces.endpoint ", "HEADERS"},
+		{"traces of no host", traces("http:///v1/traces", 0), "traces.endpoint ", "http://HOST"},
+		{"traces of more than all", traces("http://a", 1.5), "traces.sample 1.5", ""},
+		{"traces to nowhere", traces("", 0.5), "traces.sample 0.5", "set traces.endpoint"},
+
 		{"sites", func(c *config) { c.Sites = []siteConfig{{}} }, "sites ", "remove"},
 		{"zone", func(c *config) { c.DNS.Zones = []zoneConfig{{Name: "a..b"}} }, "dns.zones ", ""},
 		{"zones", func(c *config) { c.DNS.Zones = []zoneConfig{{Name: "a.b."}, {Name: "c"}} }, "", ""},

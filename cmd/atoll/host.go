@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,7 @@ import (
 	"github.com/atolledge/atoll/geodns"
 	"github.com/atolledge/atoll/geodns/geo"
 	"github.com/atolledge/atoll/node"
+	"github.com/atolledge/atoll/node/otlp"
 	"github.com/atolledge/atoll/node/transport"
 )
 
@@ -54,6 +56,8 @@ type hostConfig struct {
 	mounts                 []api.Mount
 	sources                func() []console.Source // for the console; nil: the node itself
 	dev                    func() console.Dev      // nil outside of the dev world
+	traces                 *url.URL                // of a collector; nil: nothing is traced
+	sample                 float64                 // of requests without a traceparent
 }
 
 // host is a node with its listeners. Open binds everything, so that what is in
@@ -69,6 +73,7 @@ type host struct {
 
 	certificate atomic.Pointer[tls.Certificate] // that HTTPS shows
 
+	traces  *otlp.Exporter // nil: none
 	console *console.Console
 	metrics *prometheus.Registry
 
@@ -119,15 +124,44 @@ func (h *host) open() error {
 	if cfg.wrap != nil {
 		h.cfg.Config.Peer = cfg.wrap(conn)
 	}
+	if err := h.openTraces(registry); err != nil {
+		_ = conn.Close()
+		return err
+	}
 	if h.node, err = node.New(h.cfg.Config); err != nil {
+		h.closeTraces()
 		return err
 	}
 	h.media = openMedia(h.node, h.cfg.Config, cfg.storage, registry)
 	if err = h.serveWith(registry); err != nil {
 		h.media.Close()
-		return errors.Join(err, h.node.Close())
+		err = errors.Join(err, h.node.Close())
+		h.closeTraces()
+		return err
 	}
 	return nil
+}
+
+// openTraces starts the exporter of spans, if there is a collector.
+func (h *host) openTraces(registry *prometheus.Registry) (err error) {
+	if h.cfg.traces == nil {
+		return nil
+	}
+	h.traces, err = otlp.New(otlp.Config{
+		Endpoint: h.cfg.traces, Cluster: h.cfg.CA.Cluster, Node: h.cfg.Node,
+		Version: readVersion().Version, Logger: h.cfg.Logger, Metrics: registry,
+	})
+	if err == nil {
+		h.cfg.Spans = h.traces.Put
+	}
+	return err
+}
+
+// closeTraces sends the last spans, those of closing included.
+func (h *host) closeTraces() {
+	if h.traces != nil {
+		h.traces.Close()
+	}
 }
 
 // serveWith makes the DNS server and the API in front of the node.
@@ -147,6 +181,7 @@ func (h *host) serveWith(registry *prometheus.Registry) (err error) {
 	h.api, err = api.New(api.Config{
 		Node: h.node, Media: h.media, Guard: h.cfg.guard, Hosts: h.cfg.hosts, Explain: explainer(h.dns),
 		Metrics: registry, Watch: h.node.Watch, HTTP3Port: securePort, Mounts: mounts, Logger: h.cfg.Logger,
+		Spans: h.cfg.Spans, Sample: h.cfg.sample,
 	})
 	if err != nil || h.https3 == nil {
 		return err
@@ -344,7 +379,9 @@ func (h *host) close() error {
 	h.cancel()
 	h.work.Wait()
 	h.media.Close()
-	return h.node.Close()
+	err := h.node.Close()
+	h.closeTraces()
+	return err
 }
 
 // kill stops the host as if its process had died: sockets first, nothing said.
@@ -356,6 +393,7 @@ func (h *host) kill() error {
 	h.media.Close()
 	h.cancel()
 	h.work.Wait()
+	h.closeTraces()
 	return err
 }
 

@@ -124,6 +124,12 @@ func hostOf(c config, log *slog.Logger) (hostConfig, error) {
 	if h.places, err = places(c.DNS); err != nil {
 		return h, err
 	}
+	if c.Traces.Endpoint != "" {
+		if h.traces, err = c.Traces.url(); err != nil {
+			return h, err
+		}
+		h.sample = c.Traces.Sample
+	}
 	h.CA, h.Certificate, err = trust(c, h.Node)
 	return h, err
 }

@@ -2,18 +2,26 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
+	"io"
 	"io/fs"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
+	trace "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/atolledge/atoll"
 	"github.com/atolledge/atoll/node/transport"
@@ -206,5 +214,74 @@ func TestReload(t *testing.T) {
 	reload(func(*config) {})
 	if _, err := h.node.Write(t.Context(), w); err != nil {
 		t.Errorf("after a right reload: %v", err)
+	}
+}
+
+// TestTraces: requests that their clients trace, arrive at
+// the collector that the configuration names, below the span that asked. Others
+// do not.
+func TestTraces(t *testing.T) {
+	var mu sync.Mutex
+	got := map[string]*trace.Span{} // by path
+	count := 0
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		zip, err := gzip.NewReader(r.Body)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		body, err := io.ReadAll(zip)
+		data := new(trace.TracesData) // as the request is on the wire
+		if err != nil || proto.Unmarshal(body, data) != nil {
+			t.Errorf("not OTLP: %v", err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for _, s := range data.ResourceSpans[0].ScopeSpans[0].Spans {
+			count++
+			for _, a := range s.Attributes {
+				if a.Key == "url.path" {
+					got[a.Value.GetStringValue()] = s
+				}
+			}
+		}
+	}))
+	t.Cleanup(server.Close)
+	c := localConfig(t)
+	c.Traces.Endpoint = server.URL
+	h := startHost(t, c, slog.New(slog.DiscardHandler))
+	ask := func(path, traceparent string) {
+		r, err := http.NewRequest("GET", "http://"+h.http.Addr().String()+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if traceparent != "" {
+			r.Header.Set("Traceparent", traceparent)
+		}
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+	}
+	const id, parent = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+	ask("/v1/docs/none/silent", "")
+	ask("/v1/docs/none/unsampled", "00-"+id+"-"+parent+"-00")
+	ask("/v1/docs/none/sampled", "00-"+id+"-"+parent+"-01")
+	eventually(t, "the span arrives", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return got["/v1/docs/none/sampled"] != nil
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	s := got["/v1/docs/none/sampled"]
+	if hex.EncodeToString(s.TraceId) != id || hex.EncodeToString(s.ParentSpanId) != parent ||
+		s.Name != "GET /v1/docs/{keyspace}/{key...}" || s.Kind != trace.Span_SPAN_KIND_SERVER ||
+		s.EndTimeUnixNano < s.StartTimeUnixNano {
+		t.Errorf("%v", s)
+	}
+	if count != 1 {
+		t.Errorf("%d spans of %d requests arrived, one is traced", count, 3)
 	}
 }
