@@ -25,9 +25,12 @@ const (
 	// the world and a page of documents.
 	forwardTimeout = 5 * time.Second
 
-	// nextAfter is how long one of them may take before the next is asked as well:
-	// longer than a round trip and the other node's own wait.
+	// nextAfter is how long one of them may take before the next is asked as well.
 	nextAfter = 500 * time.Millisecond
+
+	// answerWait is how long a node that is asked waits for what the session has
+	// seen. Others are asked meanwhile, and there is nobody to pass it on to.
+	answerWait = time.Second
 )
 
 // forward has a node answer that covers what a session has seen. request makes a
@@ -257,11 +260,11 @@ func (n *Node) listForPeer(ctx context.Context, l wire.List) (atoll.Page, error)
 	}, token)
 }
 
-// covered reads a token, and waits a moment if this replica does not cover it.
+// covered reads a token, and waits if this replica does not cover it.
 func (n *Node) covered(ctx context.Context, session atoll.Token) (token, error) {
 	t, err := parseToken(session)
 	if err == nil {
-		err = n.caughtUp(ctx, t)
+		err = n.caughtUp(ctx, t, answerWait)
 	}
 	return t, err
 }

@@ -21,7 +21,7 @@ func (n *Node) Read(ctx context.Context, r atoll.Read) (atoll.Document, error) {
 	if err != nil {
 		return atoll.Document{}, err
 	}
-	if err := n.caughtUp(ctx, token); err != nil {
+	if err := n.caughtUp(ctx, token, sessionWait); err != nil {
 		page, err := n.forward(ctx, token, r.Keyspace, r.Trace, func(trace atoll.Trace) []byte {
 			return wire.Read{Keyspace: r.Keyspace, Key: r.Key, Session: r.Session,
 				Trace: trace.String()}.Append(nil)
@@ -123,7 +123,7 @@ func (n *Node) List(ctx context.Context, l atoll.Listing) (atoll.Page, error) {
 	if err != nil {
 		return atoll.Page{}, err
 	}
-	if err := n.caughtUp(ctx, token); err != nil {
+	if err := n.caughtUp(ctx, token, sessionWait); err != nil {
 		return n.forward(ctx, token, l.Keyspace, l.Trace, func(trace atoll.Trace) []byte {
 			return wire.List{Keyspace: l.Keyspace, Prefix: l.Prefix, After: l.After, Limit: l.Limit,
 				Session: l.Session, Trace: trace.String()}.Append(nil)

@@ -192,11 +192,11 @@ func (n *Node) await(ctx context.Context, t token) error {
 	return err
 }
 
-// caughtUp is await for a read: it gives up after sessionWait with an error of
-// kind atoll.BehindSession. The core goes on to fetch what is missing, for the
+// caughtUp is await for a read: it gives up after wait with an error of kind
+// atoll.BehindSession. The core goes on to fetch what is missing, for the
 // session's next read.
-func (n *Node) caughtUp(ctx context.Context, t token) error {
-	waiting, cancel := context.WithTimeout(ctx, sessionWait)
+func (n *Node) caughtUp(ctx context.Context, t token, wait time.Duration) error {
+	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	err := n.await(waiting, t)
 	if err != nil && waiting.Err() != nil && ctx.Err() == nil && !n.stopping.Load() {
