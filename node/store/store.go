@@ -84,6 +84,11 @@ func Open(cfg Config) (*Store, error) {
 	if err := checkFormat(cfg.Dir); err != nil {
 		return nil, err
 	}
+	for _, folder := range []string{"badger", "chunks"} {
+		if err := dropEmpty(filepath.Join(cfg.Dir, folder)); err != nil {
+			return nil, fmt.Errorf("data directory %s: %w", cfg.Dir, err)
+		}
+	}
 	db, err := badger.OpenManaged(badgerOptions(cfg))
 	switch {
 	case err != nil && strings.Contains(err.Error(), "Another process is using"):
