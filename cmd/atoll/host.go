@@ -361,12 +361,24 @@ func (h *host) retire() {
 	}
 }
 
-// close stops the host: no more requests, those under way end, then the node.
+// close stops the host: no more requests, those under way end, then the node. It
+// returns within drainTime and closeTime, with an error if something hangs.
 func (h *host) close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
-	defer cancel()
 	h.console.Close()
 	h.api.EndStreams()
+	return endInTurn(drainTime+closeTime, h.cfg.Dir,
+		ending{"requests under way", func() error { h.drain(); return nil }},
+		ending{"what the node has begun", func() error { h.cancel(); h.work.Wait(); return nil }},
+		ending{"the store of chunks", func() error { h.media.Close(); return nil }},
+		ending{"the data directory", h.node.Close},
+		ending{"the last spans", func() error { h.closeTraces(); return nil }},
+	)
+}
+
+// drain lets requests end, and cuts those that take too long.
+func (h *host) drain() {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
 	var drains sync.WaitGroup
 	for _, s := range h.servers {
 		drains.Go(func() {
@@ -376,12 +388,6 @@ func (h *host) close() error {
 		})
 	}
 	drains.Wait()
-	h.cancel()
-	h.work.Wait()
-	h.media.Close()
-	err := h.node.Close()
-	h.closeTraces()
-	return err
 }
 
 // kill stops the host as if its process had died: sockets first, nothing said.
