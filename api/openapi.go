@@ -34,7 +34,7 @@ type operation struct {
 	By     float64         `json:"by,omitempty" doc:"of inc; may be negative"`
 	Member string          `json:"member,omitempty" doc:"of score and unscore: a name in the sorted set at path, which shows as an object of numbers; a number that is written into it by any call is a score"`
 	Min    int64           `json:"min,omitempty" doc:"of bound: the number at path becomes a counter that no region ever takes below min, cut off or not; inc, and a whole number that is put, merged or set there, move it: 409 at-bound beyond the bound, 503 no-rights where other regions hold the rights to do so"`
-	Value  json.RawMessage `json:"value,omitempty" doc:"of add, remove, set and score; a score is a number, 1e999 is infinite"`
+	Value  json.RawMessage `json:"value,omitempty" doc:"of add, remove, set and score; a score is a number, 1e999 is infinite. An array that is to lose items in several regions at once is begun with add: of one that was written whole, the first removals that meet bring each other's items back"`
 }
 
 // The parameters of documents, which are headers.

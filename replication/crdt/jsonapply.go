@@ -154,7 +154,8 @@ func (e *Edit) add(at cell, text []byte) error {
 
 // removeFrom takes text out of the array that shows. A register cannot lose an
 // item: the rest of the one that shows become elements, others that have the
-// item go. The last item leaves an empty array.
+// item go. The last item leaves an empty array. Two removals of different items
+// that meet while the array is a register undo each other (ARRAYS.md).
 func (e *Edit) removeFrom(at cell, text []byte) error {
 	has := func(x *Entry) bool { return e.hasItem(x, text) }
 	switch {
