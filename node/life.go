@@ -230,6 +230,9 @@ func (n *Node) Leave(ctx context.Context, id atoll.NodeID) error {
 func (n *Node) depart(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, leaveTime)
 	defer cancel()
+	if _, err := n.loop.call(ctx, replication.Yield{}); err != nil {
+		return err // rights to bounded counters would be lost with the origin
+	}
 	if err := n.inherited(ctx, ""); err != nil {
 		return err
 	}

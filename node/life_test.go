@@ -50,6 +50,8 @@ func TestLeave(t *testing.T) {
 	for range 20 {
 		s.inc(2, "count", "/n", 1)
 	}
+	s.write(2, "lamp", atoll.Ops,
+		`{"ops":[{"op":"set","path":"/stock","value":3},{"op":"bound","path":"/stock","min":0}]}`)
 	old := s.node(2).Origin()
 	if err := s.node(2).Leave(t.Context(), "a/1"); atoll.KindOf(err) != atoll.BadRequest {
 		t.Errorf("leave of another: %v", err)
@@ -75,6 +77,16 @@ func TestLeave(t *testing.T) {
 		if n := len(s.node(i).membersNow()); n != 2 {
 			t.Errorf("%d members", n)
 		}
+	}
+	for range 3 { // its rights went to the others
+		eventually(t, "one is sold", func() bool {
+			_, err := s.tryWrite(0, atoll.Write{Key: "lamp", Change: atoll.Ops,
+				Body: []byte(`{"ops":[{"op":"inc","path":"/stock","by":-1}]}`)})
+			if err != nil && atoll.KindOf(err) != atoll.NoRights {
+				t.Fatal(err)
+			}
+			return err == nil
+		})
 	}
 	s.start(2)
 	if got := s.node(2).Origin(); got == old {
