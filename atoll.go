@@ -236,11 +236,16 @@ type Page struct {
 // Settings are a keyspace's own. Partitions is fixed.
 type Settings struct {
 	TTL        time.Duration // default time to live of a write; 0: none
-	Conflict   string        // "" or "add-wins": an edit survives a concurrent delete
+	Conflict   string        // "" or "add-wins": an edit survives a concurrent delete; or DeleteWins
 	Cache      string        // reserved for the edge cache
 	Placement  string        // "" or "everywhere"
 	Partitions int
 }
+
+// DeleteWins is the setting of keyspaces in which nothing survives a concurrent
+// delete. It counts for the deletes of a node from when the node has heard of it;
+// what was deleted before stays as it was.
+const DeleteWins = "delete-wins"
 
 // Cluster is what one node knows of the cluster, as a snapshot.
 type Cluster struct {

@@ -13,6 +13,7 @@ import (
 // The only values that settings can have so far.
 const (
 	addWins    = "add-wins"
+	deleteWins = atoll.DeleteWins
 	everywhere = "everywhere"
 )
 
@@ -21,7 +22,7 @@ const (
 type settings struct {
 	Name       string `json:"name" put:"optional"`
 	TTLMS      int64  `json:"ttl_ms" put:"optional" doc:"of a write that names no TTL; 0: for ever"`
-	Conflict   string `json:"conflict" put:"optional" doc:"add-wins: edits survive concurrent deletes"`
+	Conflict   string `json:"conflict" put:"optional" doc:"add-wins: edits survive concurrent deletes; delete-wins: they do not"`
 	Cache      string `json:"cache" put:"optional" doc:"reserved: empty"`
 	Placement  string `json:"placement" put:"optional" doc:"everywhere"`
 	Partitions int    `json:"partitions" put:"optional" doc:"fixed when a keyspace is made"`
@@ -53,10 +54,8 @@ func (in settings) check(ks atoll.Keyspace) (atoll.Settings, error) {
 	case in.TTLMS < 0 || in.TTLMS > MaxTTL.Milliseconds():
 		return bad("use milliseconds, or 0 for ever", "ttl_ms is not within 0 to %d",
 			MaxTTL.Milliseconds())
-	case in.Conflict == "delete-wins":
-		return bad("use add-wins", "conflict \"delete-wins\" is not built yet")
-	case in.Conflict != "" && in.Conflict != addWins:
-		return bad("use add-wins", "conflict %q", in.Conflict)
+	case in.Conflict != "" && in.Conflict != addWins && in.Conflict != deleteWins:
+		return bad("use add-wins or delete-wins", "conflict %q", in.Conflict)
 	case in.Cache != "":
 		return bad("leave cache out", "cache %q is not built yet", in.Cache)
 	case in.Placement != "" && in.Placement != everywhere:

@@ -345,7 +345,7 @@ func suiteKeyspaces(t *testing.T, c client) {
 		`{"ttl":1}`: atoll.BadRequest, `{"TTL_MS":1}`: atoll.BadRequest,
 		`{"ttl_ms":-1}`: atoll.BadRequest, `{"ttl_ms":1.5}`: atoll.BadRequest,
 		`{"ttl_ms":"1"}`: atoll.BadRequest, `{"ttl_ms":999999999999999}`: atoll.BadRequest,
-		`{"conflict":"delete-wins"}`: atoll.BadRequest, `{"conflict":"mine"}`: atoll.BadRequest,
+		`{"conflict":"mine"}`: atoll.BadRequest,
 		`{"cache":"1h"}`: atoll.BadRequest, `{"placement":"tokyo"}`: atoll.BadRequest,
 		`{"partitions":128}`: atoll.BadRequest, `{"name":"other"}`: atoll.BadRequest,
 		`[]`: atoll.BadRequest, `{`: atoll.BadJSON, ``: atoll.BadJSON, `{} {}`: atoll.BadJSON,
@@ -355,6 +355,10 @@ func suiteKeyspaces(t *testing.T, c client) {
 	}
 	c.refused(c.put(path, `{"name":"`+strings.Repeat("x", api.MaxSettings)+`"}`), 413, atoll.TooLarge)
 	c.refused(c.put("/v1/keyspaces/_roster", `{}`), 400, atoll.BadRequest)
+	wins := strings.Replace(defaults, "add-wins", "delete-wins", 1)
+	c.want(c.put(path, `{"conflict":"delete-wins"}`), 200, wins)
+	c.want(c.get(path), 200, wins)
+	c.want(c.put(path, `{"ttl_ms":3600000}`), 200, hour)
 	c.want(c.get(path), 200, hour)
 }
 

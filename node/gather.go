@@ -1,6 +1,7 @@
 package node
 
 import (
+	"iter"
 	"strings"
 	"time"
 
@@ -16,8 +17,9 @@ type gathering struct {
 	v      *store.Snapshot
 	now    time.Time
 	events []atoll.Event
-	limit  int // of events
-	looked int // index entries and documents
+	seen   map[atoll.Key]bool // whose changes are among events
+	limit  int                // of events
+	looked int                // index entries and documents
 	bytes  int
 	err    error
 }
@@ -33,25 +35,47 @@ func (b *gathering) changes(part int) bool {
 	s, a := b.s, b.s.address(part)
 	told := &s.at.told[part]
 	clock, cut := replication.ClocksIn(b.v, a)
+	var gone []replication.Dropped
 	if !told.Covers(cut) {
-		return false
+		var all bool
+		if gone, all = s.n.watchers.recall(a, *told, cut); !all {
+			return false
+		}
 	}
-	seen := make(map[atoll.Key]bool)
-	for run, key := range replication.Changed(b.v, a, told.Clone()) {
+	for run, key := range lacking(b.v, a, gone, told.Clone()) {
 		if b.full() {
 			s.mark(part)
 			return true
 		}
 		b.looked++
 		told.AddRun(run)
-		if !seen[key] && strings.HasPrefix(string(key), s.ask.Prefix) {
-			seen[key] = true
+		if !b.seen[key] && strings.HasPrefix(string(key), s.ask.Prefix) {
+			b.seen[key] = true
 			d, err := document(b.v.Get(replication.DocKey(a.Keyspace, part, key)))
 			b.add(key, &d, err, true)
 		}
 	}
 	*told = clock
 	return true
+}
+
+// lacking yields the runs of a partition that are not in told, with the key of
+// the document that each changed: those that the index has lost, then the others.
+func lacking(
+	v *store.Snapshot, a replication.Address, gone []replication.Dropped, told crdt.Clock,
+) iter.Seq2[crdt.Run, atoll.Key] {
+	return func(yield func(crdt.Run, atoll.Key) bool) {
+		for _, d := range gone {
+			if !yield(d.Run, d.Key) {
+				return
+			}
+		}
+		for run, key := range replication.Changed(v, a, told) {
+			if !yield(run, key) {
+				return
+			}
+		}
+	}
 }
 
 // scan goes on with the reading of all documents.

@@ -41,6 +41,7 @@ type loop struct {
 
 	durable func([]replication.Write) error // the store's Commit
 	release func(replication.Output)        // carries the effects out; not the replies
+	dropped func([]replication.Dropped)     // hears of them before they are durable
 	load    load
 }
 
@@ -127,6 +128,7 @@ func (l *loop) step(x input) {
 	}
 	out := l.core.Step(now, x.in)
 	l.wake = out.Wake
+	l.dropped(out.Dropped)
 	l.live.Add(out.Writes)
 	if out.Fenced != "" {
 		l.log.Error("this node must not write any more", "why", out.Fenced)

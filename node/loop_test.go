@@ -46,6 +46,7 @@ func newQuay(t *testing.T) *quay {
 	self := replication.Member{Origin: id.Origin, Node: "a/1", Region: "a"}
 	q.loop = newLoop(s, self, time.Now, mrand.New(mrand.NewPCG(1, 1)), slog.New(slog.DiscardHandler))
 	q.release = func(replication.Output) {}
+	q.dropped = func([]replication.Dropped) {}
 	q.durable = func(w []replication.Write) error {
 		q.commits.Add(1)
 		q.widest.Store(max(q.widest.Load(), int64(len(w)))) // one commit at a time

@@ -137,6 +137,7 @@ func New(cfg Config) (*Node, error) {
 	rng := rand.New(rand.NewPCG(cfg.Rand.Uint64(), cfg.Rand.Uint64()))
 	n.loop = newLoop(s, self, cfg.Clock, rng, cfg.Logger)
 	n.loop.release = n.release
+	n.loop.dropped = n.watchers.remember
 	n.monitor = newMonitor(n)
 	n.scrubber = newScrubber(n)
 	n.loadSystem()

@@ -3,11 +3,13 @@ package node
 import (
 	"context"
 	"iter"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/atolledge/atoll"
 	"github.com/atolledge/atoll/replication"
+	"github.com/atolledge/atoll/replication/crdt"
 )
 
 // A watcher keeps no queue of changes. It holds the clock of what it has told, by
@@ -26,15 +28,18 @@ const (
 	WatchBeat = 15 * time.Second
 
 	keepEntries  = 4096    // index entries of a partition that stay for watchers
+	keepDropped  = 1024    // of those of documents that are gone, in memory
 	watchEvents  = 256     // of one batch, and as many again while reading all documents
 	watchBytes   = 1 << 20 // of the documents in one batch, but for the one that passes it
 	watchEntries = 4096    // index entries and documents that one batch looks at
 )
 
-// watchers are the open watches.
+// watchers are the open watches, and what they need of the index that the store
+// need not keep.
 type watchers struct {
 	sync.Mutex
-	open map[*watcher]struct{}
+	open    map[*watcher]struct{}
+	dropped map[replication.Address][]replication.Dropped // the latest last
 }
 
 // watcher tells one reader of the changes of a keyspace.
@@ -130,6 +135,43 @@ func (h *watchers) count() int {
 	h.Lock()
 	defer h.Unlock()
 	return len(h.open)
+}
+
+// remember keeps the index entries of documents that are gone for those who are
+// away for a short while: the store has nothing of such a document. It is told
+// before a snapshot can miss them. A restart forgets them.
+func (h *watchers) remember(all []replication.Dropped) {
+	if len(all) == 0 {
+		return
+	}
+	h.Lock()
+	defer h.Unlock()
+	if h.dropped == nil {
+		h.dropped = make(map[replication.Address][]replication.Dropped)
+	}
+	for _, d := range all {
+		kept := h.dropped[d.Address]
+		if len(kept) == keepDropped {
+			kept = slices.Delete(kept, 0, keepDropped/8)
+		}
+		h.dropped[d.Address] = append(kept, d)
+	}
+}
+
+// recall returns what was dropped from the index of a partition that a reader has
+// not been told; false when that is not all that is in cut.
+func (h *watchers) recall(a replication.Address, told, cut crdt.Clock) ([]replication.Dropped, bool) {
+	h.Lock()
+	defer h.Unlock()
+	var news []replication.Dropped
+	all := told.Clone()
+	for _, d := range h.dropped[a] {
+		if cut.HasRun(d.Run) && !told.HasRun(d.Run) {
+			news = append(news, d)
+			all.AddRun(d.Run)
+		}
+	}
+	return news, all.Covers(cut)
 }
 
 // advanced hears which partitions durably grew. It runs in the loop's goroutine.
@@ -282,7 +324,8 @@ func (s *watcher) next() ([]atoll.Event, error) {
 	parts := s.take() // first: what comes after this snapshot marks them again
 	v := s.n.store.Snapshot()
 	defer v.Close()
-	b := gathering{s: s, v: v, now: s.n.cfg.Clock(), limit: watchEvents}
+	b := gathering{s: s, v: v, now: s.n.cfg.Clock(), limit: watchEvents,
+		seen: make(map[atoll.Key]bool)}
 	for _, part := range parts {
 		if !b.changes(part) {
 			b.reset()

@@ -216,7 +216,8 @@ func TestWatchTells(t *testing.T) {
 
 // TestWatchResumes: each cursor that a reader may have got leads on to the last
 // state, at this node, at one of another region, and when the node was restarted.
-// What was told is not told again, but for what one batch holds.
+// What was told is not told again, but for what one batch holds; only who missed
+// deletions and asks a node that was restarted since begins anew.
 func TestWatchResumes(t *testing.T) {
 	t.Parallel()
 	s := newSea(t, "a/1", "b/1")
@@ -246,7 +247,7 @@ func TestWatchResumes(t *testing.T) {
 		r.watch(s.node(i / 50 % 2))
 		eventually(t, fmt.Sprint("the rest after event ", i), func() bool { return r.has(want) })
 		r.leave()
-		if r.resets > 0 {
+		if r.resets > 0 && i/50%2 == 1 {
 			t.Errorf("after event %d: reset", i)
 		}
 		// 400 are left of 600, of which 200 were told in their last state.

@@ -48,6 +48,9 @@ func (n *Node) Write(ctx context.Context, w atoll.Write) (atoll.Written, error) 
 	if w.TTL == 0 {
 		w.TTL = settings.TTL
 	}
+	if w.Change == atoll.Delete && settings.Conflict == atoll.DeleteWins {
+		change = func(e *crdt.Edit) error { crdt.DeleteWins(e); return nil }
+	}
 	if w.Timeout == 0 {
 		w.Timeout = defaultTimeout
 	}

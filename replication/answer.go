@@ -103,6 +103,9 @@ func answerAll(v View, req Pull, _ []Doc, emit func(Message) error) error {
 	start := prefix(kindDoc, req.Keyspace, req.Partition)
 	for k, b := range v.Scan(start, after(start)) {
 		d := decodeStored(b, true)
+		if d.Empty() {
+			continue // but for its index entries
+		}
 		if err := emit(Doc{Key: atoll.Key(k[len(start):]), Doc: d}); err != nil {
 			return err
 		}

@@ -448,7 +448,9 @@ func (c *Core) sweepDocs(p *partition) bool {
 		d := decodeStored(v, true)
 		if ghosts := len(d.Ghosts); ghosts > 0 {
 			if c.exorcise(p, &d); len(d.Ghosts) < ghosts {
-				c.saveDoc(p, atoll.Key(k[len(start):]), &d)
+				key := atoll.Key(k[len(start):])
+				was := c.load(p, key)
+				c.save(p, key, &was, &d)
 			}
 		}
 		for _, g := range c.sweep.about {
@@ -478,6 +480,7 @@ func (c *Core) prune(p *partition) bool {
 		p.clock, p.cut = p.clock.Without(g.origin), p.cut.Without(g.origin)
 		for i := range p.known {
 			p.known[i].clock = p.known[i].clock.Without(g.origin)
+			p.known[i].told = p.known[i].told.Without(g.origin)
 		}
 		p.known = slices.DeleteFunc(p.known, func(r report) bool { return r.origin == g.origin })
 		p.hashed = false

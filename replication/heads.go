@@ -1,12 +1,10 @@
 package replication
 
 import (
-	"slices"
 	"time"
 
 	"github.com/atolledge/atoll"
 	"github.com/atolledge/atoll/replication/crdt"
-	"github.com/atolledge/atoll/replication/internal/plant"
 )
 
 // MaxHeads is how many heads fit one datagram of about 1,100 bytes, with names
@@ -49,7 +47,7 @@ func (c *Core) sendHeads(to atoll.NodeID, reply bool) {
 	}
 	for {
 		n := min(len(heads), MaxHeads)
-		c.send(to, Heads{Heads: heads[:n:n], Reply: reply})
+		c.send(to, Heads{Heads: heads[:n:n], Reply: reply, At: c.tell()})
 		if heads = heads[n:]; len(heads) == 0 {
 			return
 		}
@@ -66,6 +64,7 @@ func (s *space) hash() (h uint64) {
 
 // heads answers those that differ with the hashes of their partitions.
 func (c *Core) heads(from Member, m Heads) {
+	var equal []Head
 	for _, h := range m.Heads {
 		s := c.space(h.Keyspace)
 		if s == nil {
@@ -73,29 +72,44 @@ func (c *Core) heads(from Member, m Heads) {
 		}
 		if s.hash() == h.Hash {
 			for _, p := range s.parts {
-				c.agree(from, p)
+				c.agree(from, p, m.At)
 			}
+			equal = append(equal, h)
 			continue
 		}
-		parts := Parts{Keyspace: h.Keyspace, Hashes: make([]uint64, len(s.parts))}
+		parts := Parts{Keyspace: h.Keyspace, Hashes: make([]uint64, len(s.parts)), At: c.tell()}
 		for i, p := range s.parts {
 			parts.Hashes[i] = p.sum()
 		}
 		c.send(from.Node, parts)
 	}
-	if m.Reply {
+	switch {
+	case m.Reply:
 		c.sendHeads(from.Node, false)
+	case m.Report && len(equal) > 0:
+		c.send(from.Node, Heads{Heads: equal, At: c.tell()})
 	}
 }
 
-// agree notes that a peer has seen exactly what we have.
-func (c *Core) agree(from Member, p *partition) {
+// agree notes that a peer had seen exactly what we have, at a time by its clock.
+// It may be late: what the peer said since then stays said.
+func (c *Core) agree(from Member, p *partition, at int64) {
 	r := p.member(from.Origin)
 	r.whole = true
-	if !r.clock.Equal(p.clock) {
-		r.clock = p.clock.Clone()
+	if !r.told.Covers(p.clock) {
+		r.told.Join(p.clock)
+	}
+	if !r.clock.Covers(p.clock) {
+		r.clock.Join(p.clock)
 		c.touch(p)
 	}
+	c.timely(p, r, at)
+}
+
+// timely notes when a report was made that says all that its member has.
+func (c *Core) timely(p *partition, r *report, at int64) {
+	r.at = max(r.at, at)
+	c.ripen(p)
 }
 
 // parts answers the hashes that differ with our clocks and asks for the peer's.
@@ -104,10 +118,10 @@ func (c *Core) parts(from Member, m Parts) {
 	if s == nil || len(m.Hashes) != len(s.parts) {
 		return
 	}
-	reply := Clocks{Keyspace: m.Keyspace, Reply: true}
+	reply := Clocks{Keyspace: m.Keyspace, Reply: true, At: c.tell()}
 	for i, p := range s.parts {
 		if p.sum() == m.Hashes[i] {
-			c.agree(from, p)
+			c.agree(from, p, m.At)
 			continue
 		}
 		reply.Clocks = append(reply.Clocks, PartitionClock{i, p.clock.Clone()})
@@ -119,13 +133,14 @@ func (c *Core) parts(from Member, m Parts) {
 
 // clocks learns what a peer has, and notes what we miss of it.
 func (c *Core) clocks(from Member, m Clocks) {
-	reply := Clocks{Keyspace: m.Keyspace}
+	reply := Clocks{Keyspace: m.Keyspace, At: c.tell()}
 	for _, k := range m.Clocks {
 		p := c.find(Address{m.Keyspace, k.Partition})
 		if p == nil {
 			continue
 		}
 		c.learn(from, p, k.Clock)
+		c.timely(p, p.member(from.Origin), m.At)
 		reply.Clocks = append(reply.Clocks, PartitionClock{k.Partition, p.clock.Clone()})
 	}
 	if m.Reply && len(reply.Clocks) > 0 {
@@ -146,7 +161,9 @@ func (c *Core) learn(from Member, p *partition, k crdt.Clock) {
 	r := p.member(from.Origin)
 	r.whole = true
 	r.clock.Join(k)
+	r.told.Join(k)
 	c.touch(p)
+	c.ripen(p)
 	if !p.clock.Covers(k) {
 		c.lag(p, from.Node, c.now.Add(PullGrace))
 	}
@@ -199,95 +216,12 @@ func (c *Core) wake() {
 	c.partings()
 	if len(c.untidy) == 0 {
 		for _, s := range c.spaces {
-			c.untidy = append(c.untidy, s.parts...)
-		}
-	}
-	c.tidy()
-}
-
-// tidy drops what all members have passed: index entries and, at the elected
-// member, reset entries. It stops when the step is full; the next goes on. A core
-// that has not heard who the members are knows nothing of what they have passed.
-func (c *Core) tidy() {
-	if !c.listed {
-		c.untidy = nil
-		return
-	}
-	elected := c.elected()
-	for len(c.untidy) > 0 && c.room > 0 {
-		p := c.untidy[0]
-		c.untidy = c.untidy[1:]
-		if p.entries > c.keep && p.stage == nil {
-			c.truncate(p)
-		}
-		if p.resets && p.stage == nil {
-			c.dropResets(p, elected && !c.fenced)
-		}
-	}
-}
-
-// dropResets removes, at the elected member, the reset entries of p that are
-// stable and spent, and the shares whose bound has gone; it notes whether any are
-// left.
-func (c *Core) dropResets(p *partition, elected bool) {
-	start := prefix(kindReset, p.Keyspace, p.Partition)
-	var keys []atoll.Key
-	for k := range c.view.Scan(append(slices.Clone(start), p.tidied...), after(start)) {
-		if keys = append(keys, atoll.Key(k[len(start):])); len(keys) == c.chunk {
-			break
-		}
-	}
-	p.resets = len(keys) > 0 || p.tidied != ""
-	p.tidied = ""
-	if len(keys) == c.chunk {
-		p.tidied = keys[len(keys)-1] + "\x00" // go on behind it the next time
-	}
-	if len(keys) == 0 {
-		return
-	}
-	stable, closed := crdt.Clock{}, elected && c.closed(p)
-	if closed {
-		stable = c.stable(p)
-	}
-	for _, key := range keys {
-		if c.room <= 0 {
-			p.tidied = key
-			return
-		}
-		d := c.loadDoc(p, key)
-		if !d.Resets() && !d.Orphans() {
-			c.write(keyOf(kindReset, p.Keyspace, p.Partition, key), nil)
-		} else if closed || elected && d.Orphans() {
-			c.mutate(Mutate{Keyspace: p.Keyspace, Key: key, Edit: func(e *crdt.Edit) error {
-				if closed {
-					e.DropSpentResets(stable.Has, c.answers)
-				}
-				e.DropOrphans(c.seen(p, key))
-				return nil
-			}})
-		}
-	}
-}
-
-// closed reports whether every member has told in this run what it holds, and
-// all that they reported of their own writes is here. Before that a disk that was
-// rolled back does not know which of its numbers are taken.
-func (c *Core) closed(p *partition) bool {
-	for _, m := range c.members {
-		if !c.awaited(m.Origin) {
-			continue
-		}
-		if m.Origin != c.self.Origin && !p.member(m.Origin).whole {
-			return false
-		}
-		for _, r := range p.report(m.Origin).Runs() {
-			if r.Origin == m.Origin && !p.clock.HasRun(r) && (plant.Bug != plant.ClosedByMax ||
-				r.Last > p.clock.Max(m.Origin)) {
-				return false
+			for _, p := range s.parts {
+				c.queue(p)
 			}
 		}
 	}
-	return true
+	c.tidy()
 }
 
 // nextWake returns when something will be due.
@@ -308,6 +242,9 @@ func (c *Core) nextWake() time.Time {
 				t = due
 			}
 		}
+	}
+	if len(c.held) > 0 && c.nextAsk.Before(t) {
+		t = c.nextAsk
 	}
 	if len(c.sessions) < MaxPulls {
 		for _, p := range c.lagging {

@@ -15,14 +15,15 @@ import (
 //
 // so that a partition's documents lie together in byte order of their keys.
 const (
-	kindBounded = 'b' // rest = key;           no value: the document holds a bounded counter
-	kindDoc     = 'd' // rest = key;            value = doc
-	kindGone    = 'g' // of the node: g, origin 8;    value = how far it is forgotten
-	kindIndex   = 'i' // rest = origin 8 seq 8; value = length-1, key: the run that begins here
-	kindMeta    = 'm' // no rest;               value = clock, cut, number of index entries
-	kindReset   = 'r' // rest = key;            no value: the document holds a reset entry or an orphaned share
-	kindStaged  = 's' // rest = key;            value = doc of a full pull on its way in
-	kindStage   = 't' // no rest;               value = state of that full pull
+	kindBounded  = 'b' // rest = key;            no value: the document holds a bounded counter
+	kindDoc      = 'd' // rest = key;            value = doc, trail: see stored
+	kindDeadline = 'e' // rest = ms 8, key;      no value: when the document expires
+	kindGone     = 'g' // of the node: g, origin 8;    value = how far it is forgotten
+	kindIndex    = 'i' // rest = origin 8 seq 8; value = length-1, key: the run that begins here
+	kindMeta     = 'm' // no rest;               value = clock, cut, number of index entries
+	kindMark     = 'r' // rest = key;            no value: something of it goes when all have seen it
+	kindStaged   = 's' // rest = key;            value = doc of a full pull on its way in
+	kindStage    = 't' // no rest;               value = state of that full pull
 )
 
 // View reads a replica's durable state. Inside Step it shows every write of the
@@ -91,6 +92,11 @@ func indexKey(ks atoll.Keyspace, part int, d crdt.Dot) []byte {
 	b := prefix(kindIndex, ks, part)
 	b = binary.BigEndian.AppendUint64(b, uint64(d.Origin))
 	return binary.BigEndian.AppendUint64(b, d.Seq)
+}
+
+func deadlineKey(p *partition, at int64, key atoll.Key) []byte {
+	b := prefix(kindDeadline, p.Keyspace, p.Partition)
+	return append(binary.BigEndian.AppendUint64(b, uint64(max(at, 0))), key...)
 }
 
 // DocKey returns where a document is stored.

@@ -65,8 +65,8 @@ func TestKeyspaceLimits(t *testing.T) {
 		for _, m := range []Message{
 			Delta{Address: at, Delta: crdt.Delta{Key: "x", Dots: crdt.Run{Origin: 9, First: 1, Last: 1}}},
 			Ack{at, crdt.Run{Origin: 9, First: 1, Last: 1}},
-			Heads{Heads: []Head{{ks, 1}}, Reply: true}, Parts{ks, []uint64{1}},
-			Clocks{ks, []PartitionClock{{0, crdt.ClockOf(crdt.Run{Origin: 9, First: 1, Last: 9})}}, true},
+			Heads{Heads: []Head{{ks, 1}}, Reply: true}, Parts{Keyspace: ks, Hashes: []uint64{1}},
+			Clocks{ks, []PartitionClock{{0, crdt.ClockOf(crdt.Run{Origin: 9, First: 1, Last: 9})}}, true, 1},
 			Marks{1, []Mark{{at, 9}}},
 		} {
 			s.step(a, Receive{"z/1", m})
@@ -89,13 +89,13 @@ func TestStrangePartitions(t *testing.T) {
 		at := Address{"stars", part}
 		s.step(a, Receive{"b/1", Delta{Address: at, Delta: crdt.Delta{Key: key, Dots: run}}})
 		s.step(a, Receive{"b/1", Ack{at, run}})
-		s.step(a, Receive{"b/1", Parts{"stars", []uint64{1, 2}}})
+		s.step(a, Receive{"b/1", Parts{Keyspace: "stars", Hashes: []uint64{1, 2}}})
 	}
 	if spaces := a.core.Keyspaces(); len(spaces) > 0 {
 		t.Errorf("it holds %v", spaces)
 	}
 	at := Address{"stars", (home + 1) % 64}
-	s.step(a, Receive{"b/1", Clocks{"stars", []PartitionClock{{at.Partition, crdt.ClockOf(run)}}, false}})
+	s.step(a, Receive{"b/1", Clocks{"stars", []PartitionClock{{at.Partition, crdt.ClockOf(run)}}, false, 1}})
 	s.now = s.now.Add(PullGrace)
 	s.step(a, Wake{})
 	if len(s.pulls) != 1 {

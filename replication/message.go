@@ -33,9 +33,12 @@ type Ack struct {
 // a datagram, so a long list is split over several.
 type Heads struct {
 	Heads []Head
-	// Reply asks for the receiver's own heads where they differ; only heads sent
-	// in greeting do.
+	// Reply asks for the receiver's own heads; only heads sent in greeting do.
 	Reply bool
+	// Report asks for the receiver's heads where they are equal: where they differ
+	// it says more by itself.
+	Report bool
+	At     int64 // when the sender had this, by its clock: milliseconds since 1970, 0: unknown
 }
 
 // Head is the hash of all partition clocks of a keyspace.
@@ -49,6 +52,7 @@ type Head struct {
 type Parts struct {
 	Keyspace atoll.Keyspace
 	Hashes   []uint64
+	At       int64 // as in Heads
 }
 
 // Clocks carries whole partition clocks: the answer to Parts that differ. Reply
@@ -57,6 +61,7 @@ type Clocks struct {
 	Keyspace atoll.Keyspace
 	Clocks   []PartitionClock
 	Reply    bool
+	At       int64 // as in Heads
 }
 
 // PartitionClock is the clock of one partition.

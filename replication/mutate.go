@@ -64,8 +64,10 @@ func (c *Core) edit(in Mutate, doc *crdt.Doc) (*partition, *crdt.Delta, error) {
 		return nil, nil, atoll.Errorf(atoll.TooLarge, "there are too many keyspaces").
 			WithLimit("keyspaces", MaxKeyspaces)
 	}
-	e := crdt.NewEdit(c.loadDoc(p, in.Key), in.Key, c.self.Origin,
+	was := c.load(p, in.Key)
+	e := crdt.NewEdit(was.doc, in.Key, c.self.Origin,
 		p.clock.Max(c.self.Origin)+1, c.hlc.Now(c.now))
+	e.Know(c.seen(p, in.Key))
 	if err := in.Edit(e); err != nil {
 		return nil, nil, err
 	}
@@ -78,7 +80,7 @@ func (c *Core) edit(in Mutate, doc *crdt.Doc) (*partition, *crdt.Delta, error) {
 		return nil, nil, atoll.Errorf(atoll.TooLarge, "the change has %d bytes", size).
 			WithHint("make it in several requests").WithLimit("change bytes", MaxDelta)
 	}
-	c.saveDoc(p, in.Key, doc)
+	c.save(p, in.Key, &was, doc, delta.Dots)
 	c.saveRun(p, delta.Dots, in.Key)
 	c.saveMeta(p)
 	c.touch(p)
@@ -186,8 +188,8 @@ func (c *Core) apply(from Member, m Delta) {
 	}
 	c.stats.Applied++
 	c.hlc.Observe(d.Time, c.now)
-	before := c.loadDoc(p, d.Key)
-	after := before
+	was := c.load(p, d.Key)
+	before, after := was.doc, was.doc
 	after.Apply(d, seen)
 	if plant.Bug == plant.GhostAsSeen {
 		for _, g := range after.Ghosts {
@@ -195,10 +197,11 @@ func (c *Core) apply(from Member, m Delta) {
 		}
 		after.Ghosts = nil
 	}
-	c.saveDoc(p, d.Key, &after)
+	c.save(p, d.Key, &was, &after, d.Dots)
 	c.saveRun(p, d.Dots, d.Key)
 	c.saveMeta(p)
 	c.touch(p)
+	c.ripen(p)
 	met, del := metDelta(&before, &after, d, seen)
 	c.changed(p, d.Key, after, met || contest(&before, &after), del)
 }
@@ -219,10 +222,10 @@ func (c *Core) changed(p *partition, key atoll.Key, d crdt.Doc, conflict, del bo
 }
 
 // metDelta reports whether d met a concurrent change of the other sort: an edit
-// that survives a deletion. A deletion adds no existence cell, every other
+// that survives a deletion; where deletes win, none does. A deletion adds no existence cell, every other
 // write does; an edit that brings a document back names what it replaced.
 func metDelta(before, after *crdt.Doc, d *crdt.Delta, seen func(crdt.Dot) bool) (_, del bool) {
-	if len(d.Drops) == 0 || !after.Visible() {
+	if len(d.Drops) == 0 || !after.Visible() || before.Marked() || after.Marked() {
 		return false, false
 	}
 	if len(d.Adds) == 0 {

@@ -27,9 +27,14 @@ type partition struct {
 
 	hashed  bool
 	entries int          // index entries
-	resets  bool         // may hold reset entries or orphaned shares
+	marked  bool         // may hold documents that are marked to be tidied
 	bounded bool         // may hold bounded counters
 	tidied  atoll.Key    // where the next look at them begins
+	due     int64        // no document has an earlier deadline, in ms since 1970
+	buried  []byte       // where the next look at deadlines begins; nil: at the first
+	queued  bool         // to be tidied
+	held    bool         // there is more to tidy when all have reported want
+	want    report       // of no origin
 	missing time.Time    // since when a peer is known to have more; zero: not
 	from    atoll.NodeID // that peer
 	asked   bool         // pull from it even if we know of nothing missing
@@ -39,18 +44,80 @@ type partition struct {
 type report struct {
 	origin atoll.Origin
 	clock  crdt.Clock
+	told   crdt.Clock // of clock what was said with all that the member has, and not alone
 	goal   crdt.Clock // see behind
 	since  time.Time
-	whole  bool // it has told all that it holds, in this run, and not only a part
+	// at is the latest time, by the member's clock and in ms since 1970, of which
+	// we know that all that it had written by then is in clock.
+	at    int64
+	whole bool // it has told all that it holds, in this run, and not only a part
+}
+
+// stored is one document as it is kept: what all replicas agree on and, for this
+// one alone, where its index entries lie. A document that is gone stays until
+// they are.
+type stored struct {
+	doc   crdt.Doc
+	trail crdt.Clock // the dots of its index entries, and perhaps some of others
+	mark  bool       // it was stored with a mark
+}
+
+// maxTrail bounds a trail: what has more runs is remembered as one of each origin.
+const maxTrail = 16
+
+// load returns what is stored of a key, empty if there is nothing.
+func (c *Core) load(p *partition, key atoll.Key) (s stored) {
+	b, ok := c.view.Get(keyOf(kindDoc, p.Keyspace, p.Partition, key))
+	if !ok {
+		return s
+	}
+	d, rest, err := crdt.DecodeDoc(b)
+	if err != nil {
+		return s
+	}
+	if s.doc = d; len(rest) > 0 {
+		s.trail, _, _ = crdt.DecodeClock(rest)
+	}
+	if s.mark = s.marked(); len(c.gone) > 0 && len(s.doc.Ghosts) > 0 {
+		c.exorcise(p, &s.doc)
+	}
+	return s
 }
 
 // loadDoc returns the stored document of a key, empty if there is none.
 func (c *Core) loadDoc(p *partition, key atoll.Key) crdt.Doc {
-	d := decodeStored(c.view.Get(keyOf(kindDoc, p.Keyspace, p.Partition, key)))
-	if len(c.gone) > 0 && len(d.Ghosts) > 0 {
-		c.exorcise(p, &d)
+	return c.load(p, key).doc
+}
+
+func (s *stored) bytes() []byte { return s.trail.Append(s.doc.Append(nil)) }
+
+// gone reports whether nothing but index entries is left.
+func (s *stored) gone() bool { return s.doc.Empty() && !s.trail.Empty() }
+
+// marked reports whether there is something to tidy.
+func (s *stored) marked() bool {
+	return s.gone() || s.doc.Resets() || s.doc.Marked() || s.doc.Orphans()
+}
+
+// follow adds runs to the trail of a document of p, less what the index has lost.
+func (s *stored) follow(p *partition, runs []crdt.Run) {
+	var trail crdt.Clock
+	for r := range s.trail.Minus(p.cut) {
+		trail.AddRun(r)
 	}
-	return d
+	for _, r := range runs {
+		trail.AddRun(r)
+	}
+	if s.trail = trail; len(trail.Runs()) <= maxTrail {
+		return
+	}
+	s.trail = crdt.Clock{}
+	for _, r := range trail.Runs() {
+		if all := s.trail.Runs(); len(all) > 0 && all[len(all)-1].Origin == r.Origin {
+			r.First = all[len(all)-1].First
+		}
+		s.trail.AddRun(r)
+	}
 }
 
 // decodeStored reads a stored document. What we wrote we can read, or the disk
@@ -71,29 +138,54 @@ func (c *Core) write(key, value []byte) {
 	c.room -= writeCost + len(key) + len(value)
 }
 
-// saveDoc stores a document, or its absence.
-func (c *Core) saveDoc(p *partition, key atoll.Key, d *crdt.Doc) {
-	k := keyOf(kindDoc, p.Keyspace, p.Partition, key)
-	if d.Empty() {
+// save stores what a document has become, or its absence, and by what it is to be
+// found. Runs are those that get index entries in this step.
+func (c *Core) save(p *partition, key atoll.Key, was *stored, d *crdt.Doc, runs ...crdt.Run) {
+	is := stored{doc: *d, trail: was.trail}
+	is.follow(p, runs)
+	if k := keyOf(kindDoc, p.Keyspace, p.Partition, key); is.doc.Empty() && !is.gone() {
 		c.write(k, nil)
 	} else {
-		c.write(k, d.Append(nil))
+		c.write(k, is.bytes())
 	}
-	c.mark(kindReset, p, key, &p.resets, d.Resets() || d.Orphans())
-	c.mark(kindBounded, p, key, &p.bounded, d.Bounded())
+	if is.marked() {
+		p.marked = true
+		if !was.mark {
+			c.write(keyOf(kindMark, p.Keyspace, p.Partition, key), []byte{})
+		}
+	} else if was.mark {
+		c.write(keyOf(kindMark, p.Keyspace, p.Partition, key), nil)
+	}
+	if bounded := d.Bounded(); bounded || was.doc.Bounded() {
+		p.bounded = p.bounded || bounded
+		c.mark(kindBounded, p, key, bounded)
+	}
+	c.saveDeadline(p, key, &was.doc, d)
 }
 
-// mark stores whether a document is one of its kind; some says whether p may
-// hold such documents.
-func (c *Core) mark(kind byte, p *partition, key atoll.Key, some *bool, is bool) {
-	if *some = *some || is; !*some {
-		return
-	}
+// mark stores whether a document is one of its kind.
+func (c *Core) mark(kind byte, p *partition, key atoll.Key, is bool) {
 	k := keyOf(kind, p.Keyspace, p.Partition, key)
 	if is {
 		c.write(k, []byte{})
 	} else {
 		c.write(k, nil)
+	}
+}
+
+// saveDeadline keeps the order of deadlines.
+func (c *Core) saveDeadline(p *partition, key atoll.Key, was, is *crdt.Doc) {
+	before, had := was.Deadline()
+	now, has := is.Deadline()
+	if had == has && before.At == now.At {
+		return
+	}
+	if had {
+		c.write(deadlineKey(p, before.At, key), nil)
+	}
+	if has {
+		c.write(deadlineKey(p, now.At, key), []byte{})
+		p.due = min(p.due, now.At)
 	}
 }
 
@@ -139,7 +231,7 @@ func (c *Core) recover() {
 		}
 		p.clock = clock
 		p.cut, rest, _ = crdt.DecodeClock(rest)
-		p.entries, p.resets, p.bounded = p.recoverEntries(rest), true, true
+		p.entries, p.marked, p.bounded = p.recoverEntries(rest), true, true
 	}
 	c.recoverGone()
 	for k, v := range c.view.Scan([]byte{kindStage}, []byte{kindStage + 1}) {
@@ -194,10 +286,11 @@ func (c *Core) orPruned(has func(crdt.Dot) bool) func(crdt.Dot) bool {
 	return func(d crdt.Dot) bool { return has(d) || c.pruned(d.Origin) }
 }
 
-// report returns what member o has said, making room for it.
+// report returns what member o has said that it holds, making room for it.
 func (p *partition) report(o atoll.Origin) *crdt.Clock { return &p.member(o).clock }
 
-// member returns the report of o, an empty one if need be.
+// member returns the report of o, an empty one if need be. It is valid until the
+// next call.
 func (p *partition) member(o atoll.Origin) *report {
 	i, found := slices.BinarySearchFunc(p.known, o, func(r report, o atoll.Origin) int {
 		return cmp.Compare(r.origin, o)
@@ -215,6 +308,18 @@ func (c *Core) stable(p *partition) crdt.Clock {
 	for _, m := range c.members {
 		if m.Origin != c.self.Origin && c.awaited(m.Origin) {
 			s = s.Intersect(*p.report(m.Origin))
+		}
+	}
+	return s
+}
+
+// told returns the dots that every member has reported together with all that it
+// had itself written by then: what it writes without knowing of them is known.
+func (c *Core) told(p *partition) crdt.Clock {
+	s := p.clock.Clone()
+	for _, m := range c.members {
+		if m.Origin != c.self.Origin && c.awaited(m.Origin) {
+			s = s.Intersect(p.member(m.Origin).told)
 		}
 	}
 	return s

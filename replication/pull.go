@@ -238,18 +238,18 @@ func (c *Core) join(s *session, m Doc) {
 		return // came by itself in the meantime
 	}
 	c.stats.PulledDocs++
-	before := c.loadDoc(p, m.Key)
-	d := before
+	was := c.load(p, m.Key)
+	before, d := was.doc, was.doc
 	had, theirs := c.orPruned(old.Has), c.theirs(s.clock)
 	d.Join(&m.Doc, &theirs, had, c.orPruned(after.Has))
-	c.saveDoc(p, m.Key, &d)
-	for _, r := range m.Runs {
-		if !p.clock.HasRun(r) {
-			c.saveRun(p, r, m.Key)
-		}
+	news := slices.DeleteFunc(slices.Clone(m.Runs), p.clock.HasRun)
+	c.save(p, m.Key, &was, &d, news...)
+	for _, r := range news {
+		c.saveRun(p, r, m.Key)
 	}
 	c.saveMeta(p)
 	c.touch(p)
+	c.ripen(p)
 	for i := range m.Doc.Entries {
 		c.hlc.Observe(m.Doc.Entries[i].Time, c.now)
 	}
@@ -258,10 +258,10 @@ func (c *Core) join(s *session, m Doc) {
 
 // metJoin reports whether a join brought an edit and a deletion together that
 // had not seen each other. Every write but a deletion leaves an existence cell,
-// which names the one that it replaced. had says what was seen before the join;
+// which names the one that it replaced; one that only moves the deadline, that. had says what was seen before the join;
 // news that dots came, be it without a trace.
 func metJoin(before, after *crdt.Doc, had func(crdt.Dot) bool, news bool) bool {
-	if !after.Visible() {
+	if !after.Visible() || before.Marked() || after.Marked() {
 		return false
 	}
 	here, known := before.Visible(), true
@@ -273,6 +273,9 @@ func metJoin(before, after *crdt.Doc, had func(crdt.Dot) bool, news bool) bool {
 	for x := range after.Without(before) {
 		if x.Share() {
 			return false // a gift of rights, which leaves no existence cell
+		}
+		if x.Kind == crdt.Expiry && here {
+			return false // what came was an extension
 		}
 		if x.Kind != crdt.Existence || x.Path != "" {
 			continue
@@ -303,7 +306,7 @@ func contest(before, after *crdt.Doc) bool {
 // lost reports whether an entry that shows went.
 func lost(before, after *crdt.Doc) bool {
 	for x := range before.Without(after) {
-		if x.Kind != crdt.ResetOf && x.Kind != crdt.Expiry && !x.Share() {
+		if x.Kind != crdt.ResetOf && x.Kind != crdt.Expiry && x.Kind != crdt.Marker && !x.Share() {
 			return true
 		}
 	}

@@ -98,11 +98,13 @@ type Core struct {
 	staging   []*partition // in the middle of a full pull
 	staged    bool         // the last Wake moved them
 	untidy    []*partition // that this round has not looked at yet
+	held      []*partition // in which something waits for reports, and others no more
 	room      int          // of MaxStep, in this step
 	waits     deadlines
 	parked    []*parked // changes that wait for rights, the first to come first
 	yields    yielding
 	nextHeads time.Time
+	nextAsk   time.Time // not before it members are asked for reports
 	fenced    bool
 	expelled  bool
 	stats     Stats
@@ -137,6 +139,7 @@ type Output struct {
 	// Advanced names the partitions whose clocks grew: all that Changes told of a
 	// partition is in the clock of its documents from then on.
 	Advanced []Address
+	Dropped  []Dropped
 	Wake     time.Time // call Step with Wake not later than this
 	Fenced   string    // why this origin must not write any more, once
 	// Expelled says, once, that the cluster has forgotten this origin. The process
@@ -173,6 +176,14 @@ type Change struct {
 	Doc                  crdt.Doc // afterwards; read only
 	Remote               bool
 	Conflict, DeleteEdit bool
+}
+
+// Dropped tells that the index entry of a run is gone since its document is and
+// every member has passed it: whoever watches may want to remember it for longer.
+type Dropped struct {
+	Address
+	Run crdt.Run
+	Key atoll.Key
 }
 
 // Wake lets the core do what is due.
@@ -299,6 +310,7 @@ func (c *Core) acked(from Member, m Ack) {
 	default:
 		p.report(from.Origin).AddRun(m.Run)
 		c.touch(p)
+		c.ripen(p)
 	}
 }
 

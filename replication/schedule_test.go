@@ -47,7 +47,8 @@ type replica struct {
 	core    *Core
 	run     int // of the process
 	pending []Output
-	wake    time.Time
+	wake    time.Time     // of the world
+	skew    time.Duration // of its clock
 }
 
 // packet is a message on its way, or a pull: its request, then its answer in
@@ -63,19 +64,21 @@ type packet struct {
 }
 
 type world struct {
-	odds   weather
-	oracle oracle
-	rng    *rand.Rand
-	now    time.Time
-	nodes  []*replica
-	net    []*packet
-	full   int // full pulls seen
-	orders map[uint64]*order
-	lastID uint64
-	calm   bool
-	fail   string
-	parted parted
-	lapsed []atoll.Origin
+	odds    weather
+	oracle  oracle
+	rng     *rand.Rand
+	now     time.Time
+	nodes   []*replica
+	net     []*packet
+	full    int // full pulls seen
+	expired int // documents that were removed past their deadline
+	cleaned int // markers that were cleaned up
+	orders  map[uint64]*order
+	lastID  uint64
+	calm    bool
+	fail    string
+	parted  parted
+	lapsed  []atoll.Origin
 }
 
 func newWorld(seed uint64) *world {
@@ -92,6 +95,7 @@ func newWorld(seed uint64) *world {
 			Origin: atoll.Origin(i + 1), Region: region,
 			Node: atoll.NodeID(fmt.Sprintf("%s/%d", region, i)),
 		}}
+		r.skew = time.Duration(w.rng.IntN(2*w.odds.skew+1)-w.odds.skew) * time.Millisecond
 		r.store.durable = NewMemory()
 		w.nodes = append(w.nodes, r)
 	}
@@ -108,8 +112,13 @@ func (w *world) start(i int) {
 	r.pending = nil
 	r.run++
 	r.core = New(Config{Self: r.member, View: &r.store, Chunk: 1 + int(w.rng.Uint64()%4), Keep: w.odds.keep,
-		Rand: rand.New(rand.NewPCG(w.rng.Uint64(), 1))}, w.now)
+		Rand: rand.New(rand.NewPCG(w.rng.Uint64(), 1))}, w.clock(i))
 	w.step(i, w.layout(i))
+	if w.odds.wins { // whom it takes for elected
+		k := w.rng.IntN(len(w.nodes))
+		m := r.core.members
+		m[0], m[k] = m[k], m[0]
+	}
 	for j, q := range w.nodes {
 		if j != i && q.core != nil {
 			w.step(i, PeerUp{q.member})
@@ -128,15 +137,21 @@ func (w *world) members() (ms []Member) {
 // step feeds one input to node i and keeps what it wants done until it commits.
 func (w *world) step(i int, in Input) Output {
 	r := w.nodes[i]
-	out := r.core.Step(w.now, in)
-	r.wake = out.Wake
-	r.store.current.Apply(out.Writes)
+	clock := r.core.Clock(testAddress)
+	out := r.core.Step(w.clock(i), in)
+	r.wake = out.Wake.Add(-r.skew)
 	for k := range out.Sends {
 		d, ok := out.Sends[k].Message.(Delta)
 		if ok && d.Delta.Dots.Origin == r.member.Origin && !w.parted.lost(i) {
-			w.oracle.learn(&d.Delta)
+			if w.oracle.learn(&d.Delta) && w.odds.wins {
+				w.witness(i, &d.Delta)
+			}
+			if _, tidies := in.(Wake); tidies {
+				w.buried(i, &d.Delta, &clock)
+			}
 		}
 	}
+	r.store.current.Apply(out.Writes)
 	w.replied(out.Replies)
 	if plant.Bug == plant.SendBeforeDurable {
 		w.emit(i, out)
@@ -158,6 +173,9 @@ func (w *world) step(i int, in Input) Output {
 	w.invariant(i, out.Writes)
 	return out
 }
+
+// clock returns what node i's clock shows.
+func (w *world) clock(i int) time.Time { return w.now.Add(w.nodes[i].skew) }
 
 func first(r crdt.Run) crdt.Dot { return crdt.Dot{Origin: r.Origin, Seq: r.First} }
 
@@ -288,7 +306,7 @@ func (w *world) answer(p *packet) {
 func (w *world) settle() {
 	w.calm, w.lapsed = true, nil
 	for i := range w.nodes {
-		if w.hear(i); w.odds.lapse > 0 {
+		if w.hear(i); w.odds.lapse > 0 || w.odds.wins {
 			w.step(i, w.layout(i))
 		}
 	}
@@ -334,7 +352,8 @@ func (w *world) agreed() bool {
 			continue
 		}
 		p := r.core.find(testAddress)
-		if !p.clock.Equal(zero.clock) || p.stage != nil || w.spent(r) {
+		if !p.clock.Equal(zero.clock) || p.stage != nil || w.spent(r) ||
+			w.parted.who < 0 && w.residue(r) {
 			return false
 		}
 	}

@@ -32,7 +32,7 @@ var rewriteScripts = flag.Bool("rewrite", false, "write what the scripts in test
 //	join N                 a new, empty member, connected to all
 //	restart N              a new process on what is durable
 //	up|down N M            a connection
-//	write N KEY VALUE [LEVEL [TIMEOUT]]   also: inc, delete, bound (at VALUE)
+//	write N KEY VALUE [LEVEL [TIMEOUT]]   also: inc, delete, bound (at VALUE), expire N KEY D
 //	yield N                gives all rights of N away
 //	await N M|ORIGIN:SEQ [TIMEOUT]        until N has what M has now, or a dot
 //	flow                   lets all messages through, without time passing
@@ -42,6 +42,8 @@ var rewriteScripts = flag.Bool("rewrite", false, "write what the scripts in test
 //	liars N…               say from now on only what the script makes them say
 //	say N M MESSAGE        a message from N to M that N would never send, see lie
 //	show N…                clock, documents, ghosts and open pulls
+//	keys N KEY             how many keys of the store and of its index name a document
+//	skew N D               its clock is ahead of the others
 type script struct {
 	t       *testing.T
 	now     time.Time
@@ -62,7 +64,8 @@ type scripted struct {
 	Member
 	store *Memory
 	core  *Core
-	wake  time.Time
+	wake  time.Time // of the script
+	skew  time.Duration
 	up    []atoll.NodeID
 }
 
@@ -192,7 +195,12 @@ func (s *script) command(f []string) {
 		s.connect(s.node(args[0]), s.node(args[1]))
 	case "down":
 		s.disconnect(s.node(args[0]), s.node(args[1]))
-	case "write", "inc", "bound", "delete":
+	case "skew":
+		s.node(args[0]).skew = s.duration(args[1], 0)
+	case "keys":
+		n := s.node(args[0])
+		s.say("%s stores %d", n.Node, naming(n.store, atoll.Key(args[1])))
+	case "write", "inc", "bound", "delete", "expire":
 		s.change(f)
 	case "yield":
 		s.calls++
@@ -327,9 +335,9 @@ func (s *script) fail(p open) {
 
 // step feeds one input, makes its writes durable and tells what it led to.
 func (s *script) step(n *scripted, in Input) {
-	out := n.core.Step(s.now, in)
+	out := n.core.Step(s.now.Add(n.skew), in)
 	n.store.Apply(out.Writes)
-	n.wake = out.Wake
+	n.wake = out.Wake.Add(-n.skew)
 	for _, x := range out.Sends {
 		s.net = append(s.net, sent{n.Node, x.To, x.Message})
 		if _, ok := x.Message.(Delta); ok != x.Eager {
@@ -407,6 +415,17 @@ func (s *script) change(f []string) {
 	case "delete":
 		rest = f[3:]
 		in.Edit = func(e *crdt.Edit) error { crdt.Delete(e); return nil }
+	case "expire":
+		rest = f[4:]
+		at := s.now.Add(n.skew).Add(s.duration(f[3], 0))
+		in.Edit = func(e *crdt.Edit) error {
+			if e.Doc().Expired(e.Time().Wall()) {
+				s.say("%s sees no %s any more", n.Node, key)
+				return nil
+			}
+			e.SetDeadline(at)
+			return nil
+		}
 	case "inc", "bound":
 		by, err := strconv.ParseInt(f[3], 10, 64)
 		if err != nil {

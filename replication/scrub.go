@@ -99,7 +99,11 @@ func InRanges(v View, a Address, ranges []int, emit func(Message) error) error {
 		if _, found := slices.BinarySearch(ranges, ScrubRange(key)); !found {
 			continue
 		}
-		if err := emit(Doc{Key: key, Doc: decodeStored(b, true)}); err != nil {
+		d := decodeStored(b, true)
+		if d.Empty() {
+			continue // but for its index entries
+		}
+		if err := emit(Doc{Key: key, Doc: d}); err != nil {
 			return err
 		}
 	}
@@ -142,7 +146,8 @@ func (c *Core) mend(in Mend) {
 }
 
 func (c *Core) mendDoc(p *partition, key atoll.Key, in *Mend) {
-	before := c.loadDoc(p, key)
+	was := c.load(p, key)
+	before := was.doc
 	var theirs crdt.Doc
 	if i, found := slices.BinarySearchFunc(in.Docs, key, func(d Doc, key atoll.Key) int {
 		return cmp.Compare(d.Key, key)
@@ -153,7 +158,7 @@ func (c *Core) mendDoc(p *partition, key atoll.Key, in *Mend) {
 	d.Join(&theirs, &in.Clock, p.clock.Has, p.clock.Has)
 	if !slices.EqualFunc(d.Entries, before.Entries, sameDot) || !slices.Equal(d.Ghosts, before.Ghosts) {
 		c.stats.Mended++
-		c.saveDoc(p, key, &d)
+		c.save(p, key, &was, &d)
 		c.changed(p, key, d, false, false)
 	}
 }

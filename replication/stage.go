@@ -129,14 +129,14 @@ func (c *Core) applyChunk(p *partition) {
 		}
 		staged := keyOf(kindStaged, p.Keyspace, p.Partition, key)
 		theirs := decodeStored(c.view.Get(staged))
-		before := c.loadDoc(p, key)
-		d := before
+		was := c.load(p, key)
+		before, d := was.doc, was.doc
 		p.stage.cursor = key // will reads the key under both clocks
 		clock, had := c.theirs(p.stage.clock), c.orPruned(p.clock.Has)
 		d.Join(&theirs, &clock, had, c.seen(p, key))
 		if !slices.EqualFunc(d.Entries, before.Entries, sameDot) ||
 			!slices.Equal(d.Ghosts, before.Ghosts) {
-			c.saveDoc(p, key, &d)
+			c.save(p, key, &was, &d)
 			c.changed(p, key, d, contest(&before, &d),
 				metJoin(&before, &d, had, false))
 		}

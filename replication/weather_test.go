@@ -26,6 +26,9 @@ type weather struct {
 	trades  int  // writes out of ten that are on the bounded counter
 	counts  int  // of the others, out of ten: those on the counter
 	keep    int  // index entries that stay when all have passed them
+	expires int  // writes out of ten that set a deadline
+	skew    int  // at most this many milliseconds is a clock wrong
+	wins    bool // deletes win, and nodes disagree on who is elected
 	whole   bool // a cut takes the whole index
 	source  bool // cuts are made at node 0 only
 	lapse   int  // weight: a node hears that nobody waits for one any more, or again
@@ -67,6 +70,16 @@ var weathers = []weather{
 	{
 		write: 22, wake: 16, commit: 20, crash: 3, events: 160, nodes: 2, tick: 60,
 		lost: 2, doubled: 1, broken: 5, deletes: 1, counts: 2, trades: 9,
+	},
+	// Documents expire and are extended, and no two clocks show the same.
+	{
+		write: 20, wake: 26, commit: 20, crash: 1, events: 160, nodes: 2, tick: 120,
+		lost: 2, broken: 10, slow: 3, deletes: 1, counts: 2, expires: 7, skew: 900,
+	},
+	// Deletes win, with time for cleaning up.
+	{
+		write: 18, wake: 26, commit: 20, crash: 1, cut: 1, events: 200, nodes: 2, tick: 120,
+		lost: 3, doubled: 1, broken: 10, slow: 3, deletes: 3, expires: 1, wins: true,
 	},
 }
 
@@ -146,10 +159,11 @@ func (w *world) cut(i int) {
 	}
 }
 
-// change is what one write does to the counter of its document.
+// change is what one write does to its document.
 type change struct {
 	inc     *increment
-	removes bool // a reset or a deletion
+	removes bool       // what was counted: a reset or a deletion
+	alive   []crdt.Dot // what it saw of a document that was not past its deadline
 }
 
 // write makes one random change of one document at node i.
@@ -161,11 +175,13 @@ func (w *world) write(i int) {
 	key := keyAt(w.rng.IntN(testKeys))
 	var ch change
 	w.change(i, key, &ch, func(e *crdt.Edit) error {
+		w.begin(e, &ch)
 		for range 1 + w.rng.IntN(2) {
 			if err := w.operate(e, key, &ch); err != nil {
 				return err
 			}
 		}
+		w.extend(e)
 		return nil
 	})
 }
@@ -180,13 +196,14 @@ func (w *world) delete(i int, key atoll.Key) {
 }
 
 // change carries one change out and tells the oracle.
-func (w *world) change(i int, key atoll.Key, ch *change, edit func(*crdt.Edit) error) {
-	out := w.step(i, Mutate{ID: 1, Keyspace: testSpace, Key: key, Edit: edit})
+func (w *world) change(i int, key atoll.Key, ch *change, make func(*crdt.Edit) error) {
+	out := w.step(i, Mutate{ID: 1, Keyspace: testSpace, Key: key, Edit: make})
 	for _, reply := range out.Replies {
 		if reply.ID != 1 {
 			continue
 		}
 		dot := first(reply.Dots)
+		w.edited(i, edit{key: key, dot: dot, alive: ch.alive})
 		if ch.removes && dot.Seq > 0 {
 			w.oracle.reset(key, dot, w.nodes[i].core.seen(w.nodes[i].core.find(testAddress), key))
 		}
@@ -197,8 +214,29 @@ func (w *world) change(i int, key atoll.Key, ch *change, edit func(*crdt.Edit) e
 	}
 }
 
+// begin does what a node does before each change: what is past its deadline goes.
+func (w *world) begin(e *crdt.Edit, ch *change) {
+	if e.Doc().Expired(e.Time().Wall()) {
+		crdt.Delete(e)
+		ch.removes = true
+		return
+	}
+	ch.alive = dots(*e.Doc())
+}
+
+// extend sets a deadline, sooner or later than the one that is there.
+func (w *world) extend(e *crdt.Edit) {
+	if w.rng.IntN(10) < w.odds.expires && e.Doc().Visible() {
+		e.SetDeadline(e.Time().Wall().Add(time.Duration(w.rng.IntN(2500)) * time.Millisecond))
+	}
+}
+
 // operate makes one random operation. A counter changes once in a write.
 func (w *world) operate(e *crdt.Edit, key atoll.Key, ch *change) error {
+	if w.odds.wins && w.rng.IntN(10) < w.odds.deletes {
+		crdt.DeleteWins(e)
+		return nil
+	}
 	if ch.inc == nil && w.rng.IntN(10) < w.odds.deletes {
 		e.Drop(func(*crdt.Entry) bool { return true })
 		e.ResetCounters(func(crdt.Path) bool { return true })

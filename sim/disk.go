@@ -222,7 +222,11 @@ func docHash(key, value []byte) uint64 {
 	if value == nil {
 		return 0
 	}
-	h := xxhash.Sum64(value)
+	d, rest, err := crdt.DecodeDoc(value)
+	if err == nil && d.Empty() {
+		return 0
+	}
+	h := xxhash.Sum64(value[:len(value)-len(rest)]) // what follows is the replica's own
 	return h ^ xxhash.Sum64(key)*0x9e3779b97f4a7c15
 }
 

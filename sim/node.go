@@ -332,7 +332,7 @@ func (w *world) docs(n *node) map[atoll.Key]crdt.Doc {
 	for part := range ks.Partitions() {
 		from, to, skip := replication.DocRange(ks, part, "")
 		for k, b := range n.disk.state.Scan(from, to) {
-			if d, _, err := crdt.DecodeDoc(b); err == nil {
+			if d, _, err := crdt.DecodeDoc(b); err == nil && !d.Empty() {
 				docs[atoll.Key(k[skip:])] = d
 			}
 		}

@@ -147,7 +147,7 @@ func (e *Edit) drop(some iter.Seq2[int, *Entry], match func(*Entry) bool) (sets,
 		switch {
 		case x.Kind == CounterOf:
 			counters = note(counters, x.Path)
-		case x.Kind == ResetOf || e.keeps(x) || !match(x):
+		case x.Kind == ResetOf || x.Kind == Marker || e.keeps(x) || !match(x):
 		case x.Kind == Element:
 			sets = note(sets, x.Path)
 			gone = append(gone, i)

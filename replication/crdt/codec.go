@@ -17,12 +17,12 @@ import (
 //	clock = list of (origin 8, list of (gap, length-1))     gap: from the last run's end
 //	run   = origin 8, first, length-1
 //	doc   = stamps, entries, ghosts
-//	  stamps  = list of (origin 8, time 8)
+//	  stamps  = list of (origin 8, time 8, seen dots)
 //	  entries = list of (shared, rest of path string, kind 1, stamp, seq, value string)
 //	            shared: bytes of path in common with the entry before
 //	  ghosts  = dots
 //	dots  = list of (origin 8, seq)
-//	delta = key string, run, time 8, list of (path string, kind 1, seq-first, value string), dots
+//	delta = key string, run, time 8, seen dots, list of (path string, kind 1, seq-first, value string), dots
 
 // ErrMalformed says that bytes are not the encoding they are taken for.
 var ErrMalformed = errors.New("crdt: malformed encoding")
@@ -217,6 +217,7 @@ type stamp struct {
 // many, as in a set that grew for years, an index is kept.
 type stamps struct {
 	list []stamp
+	seen [][]Dot // of each
 	at   map[stamp]int
 }
 
@@ -235,7 +236,7 @@ func (s *stamps) of(e *Entry) int {
 			return i
 		}
 	}
-	s.list = append(s.list, x)
+	s.list, s.seen = append(s.list, x), append(s.seen, e.Seen)
 	if n := len(s.list); n == fewStamps {
 		s.at = make(map[stamp]int, 2*n)
 		for i, y := range s.list {
@@ -256,9 +257,10 @@ func (d *Doc) Append(b []byte) []byte {
 		index[i] = all.of(&d.Entries[i])
 	}
 	b = binary.AppendUvarint(b, uint64(len(all.list)))
-	for _, s := range all.list {
+	for i, s := range all.list {
 		b = binary.BigEndian.AppendUint64(b, uint64(s.origin))
 		b = binary.BigEndian.AppendUint64(b, uint64(s.time))
+		b = appendDots(b, all.seen[i])
 	}
 	b = binary.AppendUvarint(b, uint64(len(d.Entries)))
 	prev := Path("")
@@ -307,9 +309,11 @@ const maxPaths = 32 * MaxDocument
 // entries' values alias b.
 func DecodeDoc(b []byte) (Doc, []byte, error) {
 	in := reader{b: b}
-	stamps := make([]stamp, in.count(16))
+	stamps := make([]stamp, in.count(17))
+	seen := make([][]Dot, len(stamps))
 	for i := range stamps {
 		stamps[i] = stamp{atoll.Origin(in.uint64()), hlc.Time(in.uint64())}
+		seen[i] = in.dots()
 	}
 	var d Doc
 	if n := in.count(6); n > 0 {
@@ -328,6 +332,7 @@ func DecodeDoc(b []byte) (Doc, []byte, error) {
 			break
 		}
 		e.Dot, e.Time = Dot{stamps[s].origin, in.uvarint()}, stamps[s].time
+		e.Seen = seen[s]
 		e.Value = in.string()
 		if !e.Dot.valid() || i > 0 && d.Entries[i-1].compare(e) >= 0 {
 			in.fail()
@@ -370,6 +375,7 @@ func (x *Delta) Append(b []byte) []byte {
 	b = appendString(b, x.Key)
 	b = AppendRun(b, x.Dots)
 	b = binary.BigEndian.AppendUint64(b, uint64(x.Time))
+	b = appendDots(b, x.Seen)
 	b = binary.AppendUvarint(b, uint64(len(x.Adds)))
 	for i := range x.Adds {
 		a := &x.Adds[i]
@@ -386,13 +392,13 @@ func (x *Delta) Append(b []byte) []byte {
 func DecodeDelta(b []byte) (Delta, []byte, error) {
 	in := reader{b: b}
 	key := in.string()
-	x := Delta{Key: atoll.Key(key), Dots: in.run(), Time: hlc.Time(in.uint64())}
+	x := Delta{Key: atoll.Key(key), Dots: in.run(), Time: hlc.Time(in.uint64()), Seen: in.dots()}
 	if n := in.count(4); n > 0 {
 		x.Adds = make([]Entry, n)
 	}
 	for i := range x.Adds {
 		a := &x.Adds[i]
-		a.Path, a.Kind, a.Time = Path(in.string()), Kind(in.byte()), x.Time
+		a.Path, a.Kind, a.Time, a.Seen = Path(in.string()), Kind(in.byte()), x.Time, x.Seen
 		seq := x.Dots.First + in.uvarint()
 		a.Dot = Dot{x.Dots.Origin, seq}
 		a.Value = in.string()

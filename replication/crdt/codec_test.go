@@ -34,9 +34,12 @@ func goldenDoc() Doc {
 		Entries: []Entry{
 			{Kind: Existence, Dot: Dot{1, 9}, Time: 1 << 40, Value: []byte("old")},
 			{Kind: Expiry, Dot: Dot{1, 10}, Time: 1 << 40, Value: make([]byte, 16)},
+			{Kind: Marker, Dot: Dot{1, 14}, Time: 2 << 40, Seen: []Dot{{1, 14}}},
 			{Path: a, Kind: Register, Dot: Dot{2, 1}, Time: 7, Value: []byte(`"x"`)},
-			{Path: a, Kind: Register, Dot: Dot{3, 300}, Time: 8, Value: []byte("2")},
-			{Path: a.Child("\x00"), Kind: Element, Dot: Dot{3, 301}, Time: 8, Value: []byte("1")},
+			{Path: a, Kind: Register, Dot: Dot{3, 300}, Time: 8, Value: []byte("2"),
+				Seen: []Dot{{1, 14}}},
+			{Path: a.Child("\x00"), Kind: Element, Dot: Dot{3, 301}, Time: 8, Value: []byte("1"),
+				Seen: []Dot{{1, 14}}},
 			{Path: a.Child("b"), Kind: CounterOf, Dot: Dot{1, 11}, Time: 1 << 40,
 				Value: encodeRow(Row{1, 2, 3, 4, 5})},
 			{Path: a.Child("b"), Kind: ResetOf, Dot: Dot{1, 12}, Time: 1 << 40,
@@ -51,10 +54,12 @@ func goldenDelta() Delta {
 	return Delta{
 		Key: "sirius", Dots: Run{0x0123456789abcdef, 5, 9}, Time: 0x18cc251f400 << 16,
 		Adds: []Entry{
-			{Kind: Existence, Dot: Dot{0x0123456789abcdef, 5}, Time: 0x18cc251f400 << 16, Value: []byte{}},
+			{Kind: Existence, Dot: Dot{0x0123456789abcdef, 5}, Time: 0x18cc251f400 << 16,
+				Value: []byte{}, Seen: []Dot{{1, 14}}},
 			{Path: Path("").Child("mag"), Kind: Register, Dot: Dot{0x0123456789abcdef, 9},
-				Time: 0x18cc251f400 << 16, Value: []byte("-1.44")},
+				Time: 0x18cc251f400 << 16, Value: []byte("-1.44"), Seen: []Dot{{1, 14}}},
 		},
+		Seen:  []Dot{{1, 14}},
 		Drops: []Dot{{1, 1}, {1, 2}, {9, 1 << 33}},
 	}
 }
@@ -182,7 +187,7 @@ func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 
 // oneEntry is a document of one entry with the given parts.
 func oneEntry(shared uint64, rest string, stamp, seq uint64) []byte {
-	return join(uvarints(1), be(1), be(1), uvarints(1, shared, uint64(len(rest))), []byte(rest),
+	return join(uvarints(1), be(1), be(1), uvarints(0, 1, shared, uint64(len(rest))), []byte(rest),
 		[]byte{2}, uvarints(stamp, seq, 0), uvarints(0))
 }
 
@@ -220,26 +225,28 @@ func TestDecodeRefuses(t *testing.T) {
 		"doc: deep path":           {doc, oneEntry(0, strings.Repeat("\x00\x01", maxNames+1), 0, 1)},
 		"doc: long path":           {doc, oneEntry(0, strings.Repeat("a", MaxPath)+"\x00\x01", 0, 1)},
 		"doc: same entry twice": {doc, join(uvarints(1), be(1), be(1),
-			uvarints(2, 0, 0, 2, 0, 1, 0, 0, 0, 2, 0, 1, 0), uvarints(0))},
+			uvarints(0, 2, 0, 0, 2, 0, 1, 0, 0, 0, 2, 0, 1, 0), uvarints(0))},
 		"doc: not in order": {doc, join(uvarints(1), be(1), be(1),
-			uvarints(2, 0, 0, 2, 0, 5, 0, 0, 0, 2, 0, 1, 0), uvarints(0))},
+			uvarints(0, 2, 0, 0, 2, 0, 5, 0, 0, 0, 2, 0, 1, 0), uvarints(0))},
 		"doc: ghosts not in order": {doc, join(uvarints(0, 0, 2), be(1), uvarints(2), be(1), uvarints(1))},
 		"doc: ghost twice":         {doc, join(uvarints(0, 0, 2), be(1), uvarints(2), be(1), uvarints(2))},
 		"doc: ghost of nobody":     {doc, join(uvarints(0, 0, 1), be(0), uvarints(2))},
 		"doc: ghost 0":             {doc, join(uvarints(0, 0, 1), be(1), uvarints(0))},
-		"delta: no key":            {delta, join(uvarints(0), run, be(1), uvarints(0, 0))},
+		"delta: no key":            {delta, join(uvarints(0), run, be(1), uvarints(0, 0, 0))},
 		"delta: long key": {delta, join(uvarints(atoll.MaxKey+1), make([]byte, atoll.MaxKey+1),
-			run, be(1), uvarints(0, 0))},
-		"delta: run of nobody": {delta, join(key, be(0), uvarints(1, 0), be(1), uvarints(0, 0))},
-		"delta: run from 0":    {delta, join(key, be(1), uvarints(0, 3), be(1), uvarints(0, 0))},
-		"delta: run wraps":     {delta, join(key, be(1), uvarints(2, huge), be(1), uvarints(0, 0))},
-		"delta: many adds":     {delta, join(key, run, be(1), uvarints(huge, 0))},
-		"delta: many drops":    {delta, join(key, run, be(1), uvarints(0, huge))},
+			run, be(1), uvarints(0, 0, 0))},
+		"delta: run of nobody": {delta, join(key, be(0), uvarints(1, 0), be(1), uvarints(0, 0, 0))},
+		"delta: run from 0":    {delta, join(key, be(1), uvarints(0, 3), be(1), uvarints(0, 0, 0))},
+		"delta: run wraps":     {delta, join(key, be(1), uvarints(2, huge), be(1), uvarints(0, 0, 0))},
+		"delta: seen not in order": {delta, join(key, run, be(1), uvarints(2), be(1), uvarints(2),
+			be(1), uvarints(1), uvarints(0, 0))},
+		"delta: many adds":  {delta, join(key, run, be(1), uvarints(0, huge, 0))},
+		"delta: many drops": {delta, join(key, run, be(1), uvarints(0, 0, huge))},
 		"delta: dot outside": {delta, join(key, run, be(1),
-			uvarints(1, 0, 2, 1, 0), uvarints(0))},
-		"delta: dot wraps": {delta, join(key, run, be(1), uvarints(1, 0, 2, huge, 0), uvarints(0))},
+			uvarints(0, 1, 0, 2, 1, 0), uvarints(0))},
+		"delta: dot wraps": {delta, join(key, run, be(1), uvarints(0, 1, 0, 2, huge, 0), uvarints(0))},
 		"delta: dot twice": {delta, join(key, be(1), uvarints(1, 3), be(1),
-			uvarints(2, 0, 2, 0, 0, 0, 2, 0, 0), uvarints(0))},
+			uvarints(0, 2, 0, 2, 0, 0, 0, 2, 0, 0), uvarints(0))},
 	} {
 		if err := c.decode(c.in); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: %v, want ErrMalformed", name, err)
@@ -253,7 +260,7 @@ func TestDecodeRefuses(t *testing.T) {
 // TestPathBomb: entries that share a long path must not ask for it once each.
 func TestPathBomb(t *testing.T) {
 	long := strings.Repeat("a", MaxPath/2)
-	b := join(uvarints(1), be(1), be(1), uvarints(4096, 0, MaxPath/2+2), []byte(long+"\x00\x01"),
+	b := join(uvarints(1), be(1), be(1), uvarints(0, 4096, 0, MaxPath/2+2), []byte(long+"\x00\x01"),
 		[]byte{2}, uvarints(0, 1, 0))
 	for i := range uint64(4095) { // two gigabytes of paths in half a megabyte
 		name := []byte{'b' + byte(i>>6), 'b' + byte(i&63), 0, 1}

@@ -43,6 +43,7 @@ const (
 	Expiry    Kind = 6 // the document's deadline, see Deadline
 	Scored    Kind = 7 // one member of a sorted set; the value is its score, a JSON number
 	Escrow    Kind = 8 // the bound of a bounded counter, or one origin's share of it
+	Marker    Kind = 9 // a deletion that wins, or one that is cleaned up; see DeleteWins
 )
 
 // Entry is one live value of one cell under the dot that wrote it.
@@ -52,6 +53,7 @@ type Entry struct {
 	Dot   Dot
 	Time  hlc.Time
 	Value []byte // encoding by Kind; read only
+	Seen  []Dot  // the markers of deletions that its writer had seen, sorted; read only
 }
 
 // compare orders entries by path, kind, value of elements, then dot: the
@@ -114,12 +116,13 @@ func (d *Doc) Clone() Doc {
 	return Doc{Entries: slices.Clone(d.Entries), Ghosts: slices.Clone(d.Ghosts)}
 }
 
-// ETag returns a digest of the dots of d's live entries: equal documents have
+// ETag returns a digest of the dots of d's entries that no marker hides: equal documents have
 // equal digests on every replica. It is 16 hex digits.
 func (d *Doc) ETag() string {
-	dots := make([]Dot, len(d.Entries))
-	for i := range d.Entries {
-		dots[i] = d.Entries[i].Dot
+	awake := d.awake()
+	dots := make([]Dot, len(awake))
+	for i := range awake {
+		dots[i] = awake[i].Dot
 	}
 	slices.SortFunc(dots, Dot.Compare)
 	h := xxhash.New()

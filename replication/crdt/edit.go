@@ -15,6 +15,7 @@ type Delta struct {
 	Key   atoll.Key
 	Dots  Run // one dot for each cell effect, or one that only carries removals
 	Time  hlc.Time
+	Seen  []Dot   // of every new entry
 	Adds  []Entry // new entries; their dots lie in Dots, their Time is Time
 	Drops []Dot   // entries that the writer saw and removed, sorted
 }
@@ -23,12 +24,14 @@ type Delta struct {
 // take effect in order: each sees what those before it did.
 type Edit struct {
 	live   entries
+	aside  []Entry // markers, and what they hide: canonical order
 	ghosts []Dot
 	doc    *Doc // live and ghosts as a document; nil since the last change
 	delta  Delta
 	next   uint64
 	items  map[Dot]map[string]struct{} // of arrays that were searched, by register
-	seen   []Entry                     // as the edit began
+	seen   []Entry                     // as the edit began, but for what is aside
+	began  []Entry                     // and with it
 	boards map[Path]struct{}           // the sorted sets; nil until somebody asks
 	spared map[Path]Dot                // births of bounded counters that a write moves
 }
@@ -36,20 +39,27 @@ type Edit struct {
 // NewEdit begins an edit of seen, which it does not change. Its entries get the
 // dots of origin from next on.
 func NewEdit(seen Doc, key atoll.Key, origin atoll.Origin, next uint64, at hlc.Time) *Edit {
-	return &Edit{
+	e := &Edit{
 		live:   entries{seen: seen.Entries},
 		seen:   seen.Entries,
+		began:  seen.Entries,
 		ghosts: seen.Ghosts,
-		delta:  Delta{Key: key, Dots: Run{Origin: origin, First: next}, Time: at},
-		next:   next,
+		delta: Delta{Key: key, Dots: Run{Origin: origin, First: next}, Time: at,
+			Seen: seenOf(seen.Entries)},
+		next: next,
 	}
+	if seen.Marked() {
+		e.seen, e.aside = split(seen.Entries)
+		e.live.seen = e.seen
+	}
+	return e
 }
 
 // Doc returns the document as edited so far. It stays as it is when the edit
 // goes on, and shares memory with it: read only.
 func (e *Edit) Doc() *Doc {
 	if e.doc == nil {
-		e.doc = &Doc{Entries: e.live.flat(), Ghosts: e.ghosts}
+		e.doc = &Doc{Entries: rewrite(e.live.flat(), nil, e.aside), Ghosts: e.ghosts}
 	}
 	return e.doc
 }
@@ -65,7 +75,10 @@ func (e *Edit) Drop(match func(*Entry) bool) {
 
 // Add puts a live entry under a new dot. It keeps value.
 func (e *Edit) Add(p Path, k Kind, value []byte) {
-	e.live.add(Entry{Path: p, Kind: k, Time: e.delta.Time, Value: value,
+	if plant.Bug == plant.RemoveBySeen && k != Marker {
+		e.cast((*Entry).marks)
+	}
+	e.live.add(Entry{Path: p, Kind: k, Time: e.delta.Time, Value: value, Seen: e.delta.Seen,
 		Dot: Dot{e.delta.Dots.Origin, e.next}})
 	e.next++
 	e.doc = nil
@@ -103,7 +116,7 @@ func (e *Edit) Delta() (d Delta, ok bool) {
 
 // Size returns about how many bytes x has on its way, and not less.
 func (x *Delta) Size() int {
-	n := len(x.Key) + 64 + 18*len(x.Drops)
+	n := len(x.Key) + 64 + 18*(len(x.Drops)+len(x.Seen))
 	for i := range x.Adds {
 		n += len(x.Adds[i].Path) + len(x.Adds[i].Value) + 16
 	}
@@ -161,12 +174,15 @@ func (d *Doc) Join(r *Doc, theirs *Clock, has, will func(Dot) bool) {
 }
 
 // rewrite returns es without those that are gone and with adds, all in canonical
-// order. It leaves es as it is.
+// order. It leaves es as it is, and is es where nothing goes or comes.
 func rewrite(es []Entry, gone func(*Entry) bool, adds []Entry) []Entry {
+	if gone == nil && len(adds) == 0 {
+		return es
+	}
 	out := make([]Entry, 0, len(es)+len(adds))
 	for i := range es {
 		x := &es[i]
-		if gone(x) {
+		if gone != nil && gone(x) {
 			continue
 		}
 		for len(adds) > 0 && adds[0].compare(x) < 0 {

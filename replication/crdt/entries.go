@@ -24,7 +24,7 @@ type entries struct {
 // compactAt is how many dead entries are passed over before it pays to drop them.
 const compactAt = 64
 
-func (d *Doc) live() *entries { return &entries{seen: d.Entries} }
+func (d *Doc) live() *entries { return &entries{seen: d.awake()} }
 
 func position(es []Entry, x *Entry) int {
 	return sort.Search(len(es), func(i int) bool { return es[i].compare(x) >= 0 })

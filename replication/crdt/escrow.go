@@ -367,12 +367,7 @@ func (d *Doc) Bounded() bool {
 // first, or has gone.
 func (d *Doc) Orphans() bool {
 	s := d.live()
-	for i := range d.Entries {
-		if s.orphan(&d.Entries[i]) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.seen, func(x Entry) bool { return s.orphan(&x) })
 }
 
 func (s *entries) orphan(x *Entry) bool {

@@ -20,13 +20,14 @@ type cell struct {
 // shown returns the entries of d that make it visible, in canonical order. It
 // is d's own slice where that has nothing else.
 func (d *Doc) shown() []Entry {
-	for i := range d.Entries {
-		if !d.Entries[i].shows() {
+	es := d.awake()
+	for i := range es {
+		if !es[i].shows() {
 			hidden := func(e Entry) bool { return !e.shows() }
-			return slices.DeleteFunc(slices.Clone(d.Entries), hidden)
+			return slices.DeleteFunc(slices.Clone(es), hidden)
 		}
 	}
-	return d.Entries
+	return es
 }
 
 // shows reports whether readers see anything of e. Reset entries, deadlines, shares

@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 
 	"github.com/atolledge/atoll"
 	"github.com/atolledge/atoll/replication"
@@ -11,13 +12,13 @@ import (
 
 // The frames of replication. A string is its length and its bytes, a list its
 // length and its items; clock, run, doc and delta are as package crdt encodes
-// them; address = keyspace string, partition.
+// them; address = keyspace string, partition; at = milliseconds since 1970.
 const (
 	TypeDelta  Type = 2 // address, flags 1 (1: relay, 2: ack), delta
 	TypeAck    Type = 3 // address, run
-	TypeHeads  Type = 4 // flags 1 (1: reply), list of (keyspace string, hash 8)
-	TypeParts  Type = 5 // keyspace string, list of hash 8
-	TypeClocks Type = 6 // keyspace string, flags 1 (1: reply), list of (partition, clock)
+	TypeHeads  Type = 4 // flags 1 (1: reply, 2: report), list of (keyspace string, hash 8), at
+	TypeParts  Type = 5 // keyspace string, list of hash 8, at
+	TypeClocks Type = 6 // keyspace string, flags 1 (1: reply), list of (partition, clock), at
 	TypeMarks  Type = 7 // origin 8, list of (address, seq)
 	TypeVow    Type = 8 // origin 8, layout 8, phase 1, sum 8, flags 1 (1: clean)
 	TypeClaim  Type = 9 // address, key string, path string, origin 8, seq, need
@@ -40,12 +41,13 @@ const (
 )
 
 const (
-	flagRelay = 1
-	flagAck   = 2
-	flagReply = 1
-	flagClean = 1
-	flagFull  = 1
-	flagBusy  = 2
+	flagRelay  = 1
+	flagAck    = 2
+	flagReply  = 1
+	flagReport = 2
+	flagClean  = 1
+	flagFull   = 1
+	flagBusy   = 2
 )
 
 // Append appends the body of m to b and returns its type. A Doc may be longer
@@ -64,7 +66,7 @@ func Append(b []byte, m replication.Message) (Type, []byte) {
 		for _, h := range m.Hashes {
 			b = binary.BigEndian.AppendUint64(b, h)
 		}
-		return TypeParts, b
+		return TypeParts, appendAt(b, m.At)
 	case replication.Clocks:
 		return TypeClocks, appendClocks(b, m)
 	case replication.Marks:
@@ -98,13 +100,16 @@ func appendClaim(b []byte, m replication.Claim) []byte {
 }
 
 func appendHeads(b []byte, m replication.Heads) []byte {
-	b = append(b, flags(m.Reply, flagReply))
+	b = append(b, flags(m.Reply, flagReply)|flags(m.Report, flagReport))
 	b = binary.AppendUvarint(b, uint64(len(m.Heads)))
 	for _, h := range m.Heads {
 		b = binary.BigEndian.AppendUint64(appendString(b, h.Keyspace), h.Hash)
 	}
-	return b
+	return appendAt(b, m.At)
 }
+
+// appendAt appends the time of a report; one before 1970 is none.
+func appendAt(b []byte, ms int64) []byte { return binary.AppendUvarint(b, uint64(max(ms, 0))) }
 
 func appendClocks(b []byte, m replication.Clocks) []byte {
 	b = append(appendString(b, m.Keyspace), flags(m.Reply, flagReply))
@@ -112,7 +117,7 @@ func appendClocks(b []byte, m replication.Clocks) []byte {
 	for _, k := range m.Clocks {
 		b = k.Clock.Append(binary.AppendUvarint(b, uint64(k.Partition)))
 	}
-	return b
+	return appendAt(b, m.At)
 }
 
 func appendDoc(b []byte, m replication.Doc) []byte {
@@ -202,6 +207,7 @@ func (d *decoder) message(t Type) replication.Message {
 		for i := range m.Hashes {
 			m.Hashes[i] = d.uint64()
 		}
+		m.At = d.at()
 		return m
 	case TypeClocks:
 		return d.clocks()
@@ -233,11 +239,13 @@ func (d *decoder) message(t Type) replication.Message {
 }
 
 func (d *decoder) heads() replication.Message {
-	m := replication.Heads{Reply: d.byte()&flagReply != 0}
+	f := d.byte()
+	m := replication.Heads{Reply: f&flagReply != 0, Report: f&flagReport != 0}
 	m.Heads = make([]replication.Head, d.count(9))
 	for i := range m.Heads {
 		m.Heads[i] = replication.Head{Keyspace: d.keyspace(), Hash: d.uint64()}
 	}
+	m.At = d.at()
 	return m
 }
 
@@ -259,8 +267,12 @@ func (d *decoder) clocks() replication.Message {
 		m.Clocks[i] = replication.PartitionClock{Partition: d.partition(),
 			Clock: take(d, crdt.DecodeClock)}
 	}
+	m.At = d.at()
 	return m
 }
+
+// at takes the time of a report.
+func (d *decoder) at() int64 { return int64(d.uvarint() & math.MaxInt64) }
 
 func (d *decoder) doc() replication.Message {
 	m := replication.Doc{Key: atoll.Key(d.string())}

@@ -37,10 +37,11 @@ func samples() map[string]replication.Message {
 			Key: "sirius", Dots: run, Time: 1 << 40, Adds: []crdt.Entry{entry},
 			Drops: []crdt.Dot{{Origin: 1, Seq: 9}}}},
 		"ack": replication.Ack{Address: at, Run: run},
-		"heads": replication.Heads{Reply: true, Heads: []replication.Head{
+		"heads": replication.Heads{Reply: true, Report: true, At: 1 << 40, Heads: []replication.Head{
 			{Keyspace: "_roster", Hash: 1}, {Keyspace: "stars", Hash: 1 << 63}}},
-		"parts": replication.Parts{Keyspace: "stars", Hashes: []uint64{0, 1, 1<<64 - 1}},
-		"clocks": replication.Clocks{Keyspace: "stars", Reply: true,
+		"parts": replication.Parts{Keyspace: "stars", Hashes: []uint64{0, 1, 1<<64 - 1},
+			At: 1 << 40},
+		"clocks": replication.Clocks{Keyspace: "stars", Reply: true, At: 1 << 40,
 			Clocks: []replication.PartitionClock{{Partition: 0}, {Partition: 63, Clock: clock}}},
 		"claim": replication.Claim{Address: at, Key: "sirius", Path: crdt.Path("").Child("left"),
 			Birth: crdt.Dot{Origin: run.Origin, Seq: 301}, Need: 1 << 20},
@@ -253,6 +254,8 @@ func drawDelta(t *rapid.T) (crdt.Delta, crdt.Doc) {
 	return delta, d
 }
 
+func drawAt(t *rapid.T) int64 { return rapid.Int64Min(0).Draw(t, "at") }
+
 func drawMessage(t *rapid.T) replication.Message {
 	flag := func() bool { return rapid.Bool().Draw(t, "flag") }
 	switch rapid.IntRange(0, 9).Draw(t, "message") {
@@ -262,7 +265,7 @@ func drawMessage(t *rapid.T) replication.Message {
 	case 1:
 		return replication.Ack{Address: drawAddress(t), Run: drawRun(t)}
 	case 2:
-		m := replication.Heads{Reply: flag()}
+		m := replication.Heads{Reply: flag(), Report: flag(), At: drawAt(t)}
 		for range rapid.IntRange(0, 3).Draw(t, "n") {
 			m.Heads = append(m.Heads, replication.Head{Keyspace: drawAddress(t).Keyspace,
 				Hash: rapid.Uint64().Draw(t, "hash")})
@@ -270,9 +273,9 @@ func drawMessage(t *rapid.T) replication.Message {
 		return m
 	case 3:
 		return replication.Parts{Keyspace: drawAddress(t).Keyspace,
-			Hashes: rapid.SliceOfN(rapid.Uint64(), 0, 64).Draw(t, "hashes")}
+			Hashes: rapid.SliceOfN(rapid.Uint64(), 0, 64).Draw(t, "hashes"), At: drawAt(t)}
 	case 4:
-		m := replication.Clocks{Keyspace: drawAddress(t).Keyspace, Reply: flag()}
+		m := replication.Clocks{Keyspace: drawAddress(t).Keyspace, Reply: flag(), At: drawAt(t)}
 		for range rapid.IntRange(0, 3).Draw(t, "n") {
 			m.Clocks = append(m.Clocks, replication.PartitionClock{
 				Partition: drawAddress(t).Partition, Clock: drawClock(t)})

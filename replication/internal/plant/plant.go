@@ -30,11 +30,18 @@ const (
 	OrphanCleared                   // a write removes a share whose bound it has not seen
 	EscrowAckBeforeDurable          // who takes from a bounded counter hears of it too early
 	EscrowSentBeforeDurable         // a share is sent before it is durable
+	LocalExpiry                     // a replica drops a document past its deadline by itself
+	UntimedReports                  // a report from before a deadline counts for what is past it
+	RemoveBySeen                    // where deletes win, a write that has seen a marker removes it
+	SeenNotInherited                // an entry names only the markers that its writer sees itself
+	MarkerCleanedEarly              // a marker is cleaned up before all have told it
+	NoSpentMarker                   // nothing keeps what a cleaned marker would be seen by
+	OpenReports                     // what a member wrote before its report need not be here
 )
 
 // Variants lists all of them but None.
 func Variants() []Variant {
-	all := make([]Variant, EscrowSentBeforeDurable)
+	all := make([]Variant, OpenReports)
 	for i := range all {
 		all[i] = Variant(i + 1)
 	}
@@ -50,5 +57,7 @@ func (v Variant) String() string {
 		"resume-elsewhere", "serve-while-applying", "reset-removes-rows", "reset-dropped-early",
 		"send-before-durable", "torn-commit", "answer-outlives-run", "closed-by-max",
 		"forgotten-early", "pruned-alone", "lapsed-counts", "orphan-cleared",
-		"escrow-ack-before-durable", "escrow-sent-before-durable"}[v]
+		"escrow-ack-before-durable", "escrow-sent-before-durable",
+		"expiry-local-removal", "expiry-untimed-reports", "delete-wins-remove-by-seen",
+		"seen-not-inherited", "marker-cleaned-early", "no-spent-marker", "open-reports"}[v]
 }
