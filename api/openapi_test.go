@@ -266,6 +266,8 @@ func TestRoutesAnswerAsDescribed(t *testing.T) {
 		{"post", "/v1/regions/{region}/drain", "/v1/regions/tokyo/drain", "", ""},
 		{"post", "/v1/regions/{region}/drain", "/v1/regions/frankfurt/drain", "", ""},
 		{"post", "/v1/regions/{region}/undrain", "/v1/regions/tokyo/undrain", "", ""},
+		{"post", "/v1/nodes/{region}/{name}/leave", "/v1/nodes/tokyo/1/leave", "", ""},
+		{"post", "/v1/nodes/{region}/{name}/forget", "/v1/nodes/tokyo/1/forget", "", ""},
 		{"get", "/v1/explain/dns", "/v1/explain/dns?name=x", "", ""},
 		{"get", "/openapi.json", "/openapi.json", "", ""}, {"get", "/livez", "/livez", "", ""},
 		{"get", "/readyz", "/readyz", "", ""}, {"get", "/metrics", "/metrics", "", ""},

@@ -276,6 +276,8 @@ func naming(v View, key atoll.Key) (n int) {
 
 // reset notes that by took away the increments of key that its replica had
 // seen. A row is cumulative: who sees an increment sees its origin's earlier ones.
+// What an earlier reset had taken, by says again only if it took that one's entry
+// over: it matters where the earlier one is lost with its origin.
 func (o *oracle) reset(key atoll.Key, by crdt.Dot, seen func(crdt.Dot) bool) {
 	last := make(map[atoll.Origin]uint64)
 	for _, inc := range o.incs {
@@ -284,10 +286,18 @@ func (o *oracle) reset(key atoll.Key, by crdt.Dot, seen func(crdt.Dot) bool) {
 		}
 	}
 	for _, inc := range o.incs {
-		if inc.key == key && inc.dot.Seq <= last[inc.dot.Origin] {
+		if inc.key == key && inc.dot.Seq <= last[inc.dot.Origin] && o.takes(key, by, inc, seen) {
 			inc.gone = append(inc.gone, by)
 		}
 	}
+}
+
+// takes reports whether the delta of by says that inc is gone.
+func (o *oracle) takes(key atoll.Key, by crdt.Dot, inc *increment, seen func(crdt.Dot) bool) bool {
+	known := slices.DeleteFunc(slices.Clone(inc.gone), func(x crdt.Dot) bool { return !seen(x) })
+	return len(known) == 0 || slices.ContainsFunc(o.facts[place(key)], func(f fact) bool {
+		return f.kind == crdt.ResetOf && slices.Contains(known, f.by) && slices.Contains(f.gone, by)
+	})
 }
 
 // sum returns what the counter of key must show when all is seen.

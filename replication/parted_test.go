@@ -130,8 +130,18 @@ func (o *oracle) bury(lost func(crdt.Dot) bool) {
 	}
 	o.incs = slices.DeleteFunc(o.incs, func(n *increment) bool { return lost(n.dot) })
 	for _, n := range o.incs {
-		n.gone = slices.DeleteFunc(n.gone, lost)
+		n.gone = slices.DeleteFunc(n.gone, func(x crdt.Dot) bool { return lost(x) && !o.outlived(n, x) })
 	}
+}
+
+// outlived reports whether x, with which the writer of n took n away, shows in a
+// later row of that writer: it is of a later birth, so n counts no more, although
+// nobody has x.
+func (o *oracle) outlived(n *increment, x crdt.Dot) bool {
+	return slices.ContainsFunc(o.incs, func(later *increment) bool {
+		return later.key == n.key && later.dot.Origin == n.dot.Origin && x.Origin == n.dot.Origin &&
+			later.dot.Seq > x.Seq
+	})
 }
 
 // ended reports whether the increment's own writer took it away before d.
