@@ -84,7 +84,12 @@ func missed(v View, req Pull, clock crdt.Clock) (docs []Doc, tooMany bool) {
 
 func answerMissing(v View, req Pull, docs []Doc, emit func(Message) error) error {
 	for _, whole := range docs {
-		whole.Doc = decodeStored(v.Get(keyOf(kindDoc, req.Keyspace, req.Partition, whole.Key)))
+		b, ok := v.Get(keyOf(kindDoc, req.Keyspace, req.Partition, whole.Key))
+		d, err := readDoc(req.Address, whole.Key, b, ok)
+		if err != nil {
+			return err
+		}
+		whole.Doc = d
 		if plant.Bug == plant.SplitDocument && len(whole.Runs) > 1 {
 			first := whole
 			first.Runs, whole.Runs = whole.Runs[:1], whole.Runs[1:]
@@ -102,11 +107,15 @@ func answerMissing(v View, req Pull, docs []Doc, emit func(Message) error) error
 func answerAll(v View, req Pull, _ []Doc, emit func(Message) error) error {
 	start := prefix(kindDoc, req.Keyspace, req.Partition)
 	for k, b := range v.Scan(start, after(start)) {
-		d := decodeStored(b, true)
+		key := atoll.Key(k[len(start):])
+		d, err := readDoc(req.Address, key, b, true)
+		if err != nil {
+			return err
+		}
 		if d.Empty() {
 			continue // but for its index entries
 		}
-		if err := emit(Doc{Key: atoll.Key(k[len(start):]), Doc: d}); err != nil {
+		if err := emit(Doc{Key: key, Doc: d}); err != nil {
 			return err
 		}
 	}

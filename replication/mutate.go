@@ -65,6 +65,9 @@ func (c *Core) edit(in Mutate, doc *crdt.Doc) (*partition, *crdt.Delta, error) {
 			WithLimit("keyspaces", MaxKeyspaces)
 	}
 	was := c.load(p, in.Key)
+	if was.damaged != nil {
+		return nil, nil, was.damaged
+	}
 	e := crdt.NewEdit(was.doc, in.Key, c.self.Origin,
 		p.clock.Max(c.self.Origin)+1, c.hlc.Now(c.now))
 	e.Know(c.seen(p, in.Key))
@@ -173,6 +176,15 @@ func (c *Core) apply(from Member, m Delta) {
 	}
 	p.report(d.Dots.Origin).AddRun(d.Dots)
 	p.report(from.Origin).AddRun(d.Dots)
+	seen := c.seen(p, d.Key)
+	first := crdt.Dot{Origin: d.Dots.Origin, Seq: d.Dots.First}
+	known := seen(first) && plant.Bug != plant.DuplicateApplied
+	var was stored
+	if !known {
+		if was = c.load(p, d.Key); was.damaged != nil {
+			return // it stays missing, and comes with what makes the document whole
+		}
+	}
 	if m.Ack {
 		c.acknowledge(p, d.Dots)
 	}
@@ -180,15 +192,12 @@ func (c *Core) apply(from Member, m Delta) {
 		c.stats.Relayed++
 		c.passOn(m, from.Node)
 	}
-	seen := c.seen(p, d.Key)
-	first := crdt.Dot{Origin: d.Dots.Origin, Seq: d.Dots.First}
-	if seen(first) && plant.Bug != plant.DuplicateApplied {
+	if known {
 		c.stats.Duplicates++
 		return
 	}
 	c.stats.Applied++
 	c.hlc.Observe(d.Time, c.now)
-	was := c.load(p, d.Key)
 	before, after := was.doc, was.doc
 	after.Apply(d, seen)
 	if plant.Bug == plant.GhostAsSeen {

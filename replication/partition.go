@@ -60,6 +60,8 @@ type stored struct {
 	doc   crdt.Doc
 	trail crdt.Clock // the dots of its index entries, and perhaps some of others
 	mark  bool       // it was stored with a mark
+
+	damaged error // the bytes cannot be read; the document is not an absent one
 }
 
 // maxTrail bounds a trail: what has more runs is remembered as one of each origin.
@@ -73,6 +75,7 @@ func (c *Core) load(p *partition, key atoll.Key) (s stored) {
 	}
 	d, rest, err := crdt.DecodeDoc(b)
 	if err != nil {
+		s.damaged = damaged(p.Address, key, err)
 		return s
 	}
 	if s.doc = d; len(rest) > 0 {
@@ -120,8 +123,30 @@ func (s *stored) follow(p *partition, runs []crdt.Run) {
 	}
 }
 
-// decodeStored reads a stored document. What we wrote we can read, or the disk
-// lies: then the document is empty and its owner hears from scrubbing.
+// damaged is the error of a document whose stored bytes cannot be read. It is not
+// an absent one: what is in the clock and not live is dead, so to join it or to
+// answer with it as if it were empty would delete it everywhere. Changes of it are
+// refused, its deltas stay missing, an answer that would need it ends, and it is
+// whole again with the next pull from a replica that has seen all that this one has.
+func damaged(a Address, key atoll.Key, err error) error {
+	return atoll.Errorf(atoll.Internal, "document %q of keyspace %q is damaged on this node's disk",
+		key, a.Keyspace).Because(err).
+		WithHint("ask another region; a node with a bad disk is best emptied and started anew")
+}
+
+// readDoc reads what a view has under a document's key.
+func readDoc(a Address, key atoll.Key, b []byte, ok bool) (crdt.Doc, error) {
+	if !ok {
+		return crdt.Doc{}, nil
+	}
+	d, _, err := crdt.DecodeDoc(b)
+	if err != nil {
+		return crdt.Doc{}, damaged(a, key, err)
+	}
+	return d, nil
+}
+
+// decodeStored reads a document where one that is damaged may count as empty.
 func decodeStored(b []byte, ok bool) crdt.Doc {
 	if !ok {
 		return crdt.Doc{}

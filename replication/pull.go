@@ -237,10 +237,16 @@ func (c *Core) join(s *session, m Doc) {
 	if after.Equal(p.clock) {
 		return // came by itself in the meantime
 	}
-	c.stats.PulledDocs++
 	was := c.load(p, m.Key)
+	if was.damaged != nil && !s.clock.Covers(old) {
+		return // it stays missing: who has not seen all cannot make it whole
+	}
+	c.stats.PulledDocs++
 	before, d := was.doc, was.doc
 	had, theirs := c.orPruned(old.Has), c.theirs(s.clock)
+	if was.damaged != nil {
+		had = never
+	}
 	d.Join(&m.Doc, &theirs, had, c.orPruned(after.Has))
 	news := slices.DeleteFunc(slices.Clone(m.Runs), p.clock.HasRun)
 	c.save(p, m.Key, &was, &d, news...)
@@ -255,6 +261,9 @@ func (c *Core) join(s *session, m Doc) {
 	}
 	c.changed(p, m.Key, d, contest(&before, &d), metJoin(&before, &d, had, true))
 }
+
+// never has seen nothing: by it, all that a source holds is new.
+func never(crdt.Dot) bool { return false }
 
 // metJoin reports whether a join brought an edit and a deletion together that
 // had not seen each other. Every write but a deletion leaves an existence cell,

@@ -44,7 +44,11 @@ func SumsOf(v View, a Address, theirs crdt.Clock) (s Sums, ok bool) {
 	var buf []byte
 	for k, b := range v.Scan(start, after(start)) {
 		key := atoll.Key(k[len(start):])
-		d := decodeStored(b, true)
+		d, err := readDoc(a, key, b, true)
+		if err != nil {
+			s.Touched[ScrubRange(key)] = true // known, and not to be compared
+			continue
+		}
 		if d.Ghosts = nil; !d.Empty() { // ghosts of a forgotten origin go here and there
 			buf = d.Append(append(append(buf[:0], key...), 0)) // no key has a zero
 			s.Sums[ScrubRange(key)] += xxhash.Sum64(buf)
@@ -99,7 +103,10 @@ func InRanges(v View, a Address, ranges []int, emit func(Message) error) error {
 		if _, found := slices.BinarySearch(ranges, ScrubRange(key)); !found {
 			continue
 		}
-		d := decodeStored(b, true)
+		d, err := readDoc(a, key, b, true)
+		if err != nil {
+			return err
+		}
 		if d.Empty() {
 			continue // but for its index entries
 		}
@@ -147,6 +154,9 @@ func (c *Core) mend(in Mend) {
 
 func (c *Core) mendDoc(p *partition, key atoll.Key, in *Mend) {
 	was := c.load(p, key)
+	if was.damaged != nil {
+		return // a pull makes it whole
+	}
 	before := was.doc
 	var theirs crdt.Doc
 	if i, found := slices.BinarySearchFunc(in.Docs, key, func(d Doc, key atoll.Key) int {

@@ -133,6 +133,9 @@ func (c *Core) applyChunk(p *partition) {
 		before, d := was.doc, was.doc
 		p.stage.cursor = key // will reads the key under both clocks
 		clock, had := c.theirs(p.stage.clock), c.orPruned(p.clock.Has)
+		if was.damaged != nil {
+			had = never // what the source has takes the place of what cannot be read
+		}
 		d.Join(&theirs, &clock, had, c.seen(p, key))
 		if !slices.EqualFunc(d.Entries, before.Entries, sameDot) ||
 			!slices.Equal(d.Ghosts, before.Ghosts) {
