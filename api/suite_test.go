@@ -346,7 +346,7 @@ func suiteKeyspaces(t *testing.T, c client) {
 		`{"ttl_ms":-1}`: atoll.BadRequest, `{"ttl_ms":1.5}`: atoll.BadRequest,
 		`{"ttl_ms":"1"}`: atoll.BadRequest, `{"ttl_ms":999999999999999}`: atoll.BadRequest,
 		`{"conflict":"mine"}`: atoll.BadRequest,
-		`{"cache":"1h"}`: atoll.BadRequest, `{"placement":"tokyo"}`: atoll.BadRequest,
+		`{"cache":"1h"}`:      atoll.BadRequest, `{"placement":"tokyo"}`: atoll.BadRequest,
 		`{"partitions":128}`: atoll.BadRequest, `{"name":"other"}`: atoll.BadRequest,
 		`[]`: atoll.BadRequest, `{`: atoll.BadJSON, ``: atoll.BadJSON, `{} {}`: atoll.BadJSON,
 		`{"ttl_ms":1,"ttl_ms":2}`: atoll.DuplicateKey,
