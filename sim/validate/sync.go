@@ -197,7 +197,6 @@ type syncRun struct {
 	dice     *dice
 	nodes    []syncNode
 	latest   []int32 // the state that all come to
-	behind   int     // how many versions of latest nodes lack in all
 	keys     []int   // of a gmap's node, in the order of the last shuffle
 	best     []int32 // scratch: version by id of the delta being put together
 	room     []element
