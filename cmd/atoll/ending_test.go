@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,26 +15,36 @@ import (
 // is over, and not before.
 func TestEndInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log []string
+		var mu sync.Mutex
+		var ended []string
 		step := func(what string, takes time.Duration, err error) ending {
 			return ending{what, func() error {
 				time.Sleep(takes)
-				log = append(log, what)
+				mu.Lock()
+				defer mu.Unlock()
+				ended = append(ended, what)
 				return err
 			}}
+		}
+		log := func() string {
+			mu.Lock()
+			defer mu.Unlock()
+			words := strings.Join(ended, " ")
+			ended = nil
+			return words
 		}
 		failed := errors.New("a page is lost")
 		begin := time.Now()
 		err := endInTurn(10*time.Second, "/data", step("one", 4*time.Second, failed),
 			step("two", 5*time.Second, nil))
-		if !errors.Is(err, failed) || strings.Join(log, " ") != "one two" || time.Since(begin) != 9*time.Second {
-			t.Errorf("%v after %v and %s", err, log, time.Since(begin))
+		if steps := log(); !errors.Is(err, failed) || steps != "one two" || time.Since(begin) != 9*time.Second {
+			t.Errorf("%v after %v and %s", err, steps, time.Since(begin))
 		}
-		begin, log = time.Now(), nil
+		begin = time.Now()
 		err = endInTurn(10*time.Second, "/data", step("one", time.Second, nil),
 			step("two", time.Hour, nil), step("three", 0, nil))
-		if took := time.Since(begin); took != 10*time.Second || strings.Join(log, " ") != "one" {
-			t.Errorf("after %v and %s", log, took)
+		if steps, took := log(), time.Since(begin); took != 10*time.Second || steps != "one" {
+			t.Errorf("after %v and %s", steps, took)
 		}
 		if atoll.KindOf(err) != atoll.Internal || !strings.Contains(err.Error(), "two: not done after 10s") ||
 			!strings.Contains(hint(err), "/data") {

@@ -12,12 +12,24 @@ import (
 // open is a stream that reads what was written before its other end closed.
 func open(t *testing.T, text string) *stream {
 	t.Helper()
-	ours, theirs := net.Pipe()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ours, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ours.Close() })
+	theirs, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
 	go func() {
 		_, _ = io.WriteString(theirs, text)
 		_ = theirs.Close()
 	}()
-	t.Cleanup(func() { _ = ours.Close() })
 	return &stream{in: bufio.NewReader(ours), socket: ours, stop: func() {}}
 }
 
