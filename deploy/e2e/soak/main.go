@@ -12,7 +12,8 @@
 //     those of "regions:2" whatever happened, those of the default level unless
 //     the directory of the node that took it was wiped since.
 //   - With a session token, no client ever reads what is older than what it wrote
-//     or has read, in any region.
+//     or has read, in any region, but for writes that were not answered: those may
+//     be made late, by a node that was stopped.
 //
 // It prints what it does, and the totals in the last line, which begins with ok
 // or FAIL. Exit 0 or 1.

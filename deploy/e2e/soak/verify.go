@@ -72,7 +72,7 @@ func (c *client) verifyVersion(docs map[string]json.RawMessage) error {
 	if err := number(docs["v/"+c.name], &doc); err != nil {
 		return err
 	}
-	if doc.V < least || doc.V > c.version {
+	if doc.V < least && !c.doubtful(doc.V) || doc.V > c.version {
 		return fmt.Errorf("VERSION: that of %s is %d; %d was acknowledged of %d", c.name, doc.V, least, c.version)
 	}
 	return nil

@@ -38,6 +38,8 @@ func TestVerify(t *testing.T) {
 		{"counted too little", client{incs: []wrote{told, told}}, map[string]string{"count/c00": `{"n":1}`}, "COUNT"},
 		{"counted twice", client{incs: []wrote{told}}, map[string]string{"count/c00": `{"n":2}`}, "COUNT"},
 		{"last version", client{version: 2, versions: []wrote{told, perhaps}}, map[string]string{"v/c00": `{"v":1}`}, ""},
+		{"older version that may have come late", client{version: 2, versions: []wrote{perhaps, told}},
+			map[string]string{"v/c00": `{"v":1}`}, ""},
 		{"older version", client{version: 2, versions: []wrote{told, safe}}, map[string]string{"v/c00": `{"v":1}`}, "VERSION"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
