@@ -305,7 +305,9 @@ func (c *client) readVersion(n *node) {
 
 // doubtful reports whether version v was never answered: a node that was stopped
 // may have made that write when it went on, after all that were written since.
-func (c *client) doubtful(v int) bool { return v > 0 && v <= len(c.versions) && !c.versions[v-1].answered }
+func (c *client) doubtful(v int) bool {
+	return v > 0 && v <= len(c.versions) && !c.versions[v-1].answered
+}
 
 // fight writes what all others write too.
 func (c *client) fight(n *node) {
