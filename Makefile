@@ -55,7 +55,11 @@ soak: build ## real nodes among real faults for SOAK_TIME, 1 GiB of media, kills
 	SOAK_TIME=$(SOAK_TIME) deploy/check/run deploy/e2e soak
 	MEDIA_MIB=1024 MEDIA_CLIENTS=50 deploy/check/run deploy/e2e media
 	MEDIA_KILL_ROUNDS=20 deploy/check/run deploy/e2e kill9-media
+	$(MAKE) --no-print-directory mutants
 	bin/atoll sim swarm --budget $(BUDGET)
+
+mutants: ## every planted bug of the core, and what noticed it
+	go test -count=1 -tags plant -run 'Planted|SwarmNotices' -v ./replication
 
 e2e: build ## whole stories against the binary: deploy/e2e/*.sh
 	deploy/check/run deploy/e2e
