@@ -79,9 +79,13 @@ func (f *faults) draw() (string, func(*faults) error) {
 	}
 	n := f.rng.IntN(sum)
 	for _, w := range weights {
-		if n -= w.weight; n < 0 {
-			return w.name, w.inject
+		if n -= w.weight; n >= 0 {
+			continue
 		}
+		if w.name == "wipe" && time.Since(f.wiped) < 2*nearly {
+			return "heal", (*faults).calm // what the last disk held may not be everywhere yet
+		}
+		return w.name, w.inject
 	}
 	panic("unreachable: weights add up")
 }
@@ -180,12 +184,9 @@ func (f *faults) pause() error {
 	return nil
 }
 
-// wipe loses a disk: the node comes back empty, under its old name. The next one
-// waits until what was younger than nearly at the last is everywhere.
+// wipe loses a disk: the node comes back empty, under its old name. draw sees to
+// it that what was younger than nearly at the last one is everywhere by now.
 func (f *faults) wipe() error {
-	if time.Since(f.wiped) < 2*nearly {
-		return f.calm()
-	}
 	if err := f.repair(time.Now().Add(time.Hour)); err != nil {
 		return err
 	}
